@@ -1,0 +1,1 @@
+"""Toyland: a small world whose captions are exact."""
