@@ -1,0 +1,242 @@
+"""Everything between a network and a picture is a denoiser: denoiser(z, t, cond) → Prediction(x), its estimate of the clean picture.
+
+A network becomes one by `Denoiser`, whatever it predicts; `Guided` and `Thresholded` wrap one and are one. A sampler needs no more.
+
+    Denoiser(unet, schedule, prediction)   z, t, cond → x̂
+    Guided(denoiser, w, null)              two x̂, one x̃
+    Thresholded(denoiser, threshold)       x̃ back into [−1, 1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .conditioning import Cond, Text, augment_moments
+from .schedule import STEPS, Schedule
+
+PREDICTIONS = ("eps", "v", "x", "residual")
+DATA_VARIANCE = 0.25  # of a picture's pixels in [−1, 1], for weighing an augmented low-res picture
+
+
+class Prediction(NamedTuple):
+    """The estimate x̂, and for networks of learned variance where the step's log-variance lies: 0 at log β̃, 1 at log β."""
+
+    x: Tensor
+    log_var: Tensor | None = None
+
+
+class DenoiserLike(Protocol):
+    """What samplers, guidance and thresholding ask of a denoiser."""
+
+    schedule: Schedule
+
+    def __call__(self, z: Tensor, t: float | Tensor, cond: Cond) -> Prediction: ...
+
+
+# The pure functions: each is one formula, and each can be replaced in a Stage.
+
+
+def guide(x_c: Tensor, x_u: Tensor, w: float = 1.0) -> Tensor:
+    """x̃ = w·x̂(z, c) + (1 − w)·x̂(z)    (Imagen eq. 2, in x-space; w = 1 is off)"""
+    return x_u.lerp(x_c, w)
+
+
+def static_threshold(x: Tensor) -> Tensor:
+    """x ← clip(x, −1, 1)"""
+    return x.clamp(-1, 1)
+
+
+def dynamic_threshold(x: Tensor, p: float = 0.995, cap: float | None = None) -> Tensor:
+    """s = max(1, p-quantile of |x|), one s a picture;  x ← clip(x, −s, s) / s    (Imagen, section 2.3)
+
+    p = 1 divides by the largest value. cap bounds s from above (DeepFloyd IF: 1.5); cap = 1 is static thresholding.
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"p is a quantile in (0, 1], and {p} is not: the 99.5th percentile is p = 0.995")
+    if cap == 1:
+        return static_threshold(x)
+    # Picture by picture, because torch.quantile refuses more than 16 million elements in all.
+    s = torch.stack([torch.quantile(picture.float().abs().flatten(), p) for picture in x]).clamp(1.0, cap)  # (B,)
+    s = s.view(-1, 1, 1, 1).to(x.dtype)
+    return x.clamp(-s, s) / s
+
+
+@dataclass(frozen=True)
+class Static:
+    """`static_threshold` as an object."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return static_threshold(x)
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """`dynamic_threshold` with its p and cap, as an object. cap None = s is not bounded."""
+
+    p: float = 0.995
+    cap: float | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return dynamic_threshold(x, self.p, self.cap)
+
+
+# Conversions: z = α x + σ ε, so that any one of ε, v, x and z gives the others.
+
+
+def to_x(out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+    """ε: x = (z − σ ε) / α;   v: x = α z − σ v;   x: itself"""
+    if prediction == "eps":
+        return (z - sigma * out) / alpha
+    if prediction == "v":
+        return alpha * z - sigma * out
+    if prediction == "x":
+        return out
+    raise ValueError(f"a prediction is one of {', '.join(PREDICTIONS)}, not {prediction!r}")
+
+
+def from_x(x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, prediction: str) -> Tensor:
+    """The inverse of `to_x` in `out`: ε = (z − α x) / σ;   v = (α z − x) / σ;   x: itself"""
+    if prediction == "eps":
+        return (z - alpha * x) / sigma
+    if prediction == "v":
+        return (alpha * z - x) / sigma
+    if prediction == "x":
+        return x
+    raise ValueError(f"a prediction is one of {', '.join(PREDICTIONS)}, not {prediction!r}")
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A network, the schedule it was trained under, and what it predicts.
+
+    eps, v, x: the network sees z and its output is ε, v or x.
+    residual:  the network corrects the enlarged low-res picture u (EDM-style preconditioning, Karras et al. 2022, of x − u):
+               x̂ = u + c_skip (z − α u) + c_out F(c_in (z − α u)),  with the residual's spread s, which counts the augmentation in:
+               c_in = 1/√(α²s² + σ²),  c_skip = α s² c_in²,  c_out = s σ c_in.   F = 0 is the best linear guess.
+    """
+
+    unet: nn.Module
+    schedule: Schedule
+    prediction: str = "eps"
+    spread: float = 0.1  # s where nothing is augmented: the standard deviation of x − u; used by "residual" alone
+
+    def __post_init__(self):
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(f"a prediction is one of {', '.join(PREDICTIONS)}, not {self.prediction!r}")
+
+    def prepare(self, cond: Cond) -> Cond:
+        """The text's keys, values and pooled vector, once a picture; a network without `prepare` takes cond as it is."""
+        return self.unet.prepare(cond) if hasattr(self.unet, "prepare") else cond
+
+    @staticmethod
+    def network_time(t: Tensor) -> Tensor:
+        """The network's own time input: 1000 t − 1, so that t = (i + 1)/1000 is row i of IF's table."""
+        return (STEPS * t - 1).clamp(min=0)
+
+    def __call__(self, z: Tensor, t: float | Tensor, cond: Cond) -> Prediction:
+        t = torch.as_tensor(t, dtype=torch.float32, device=z.device).expand(len(z))
+        alpha, sigma = self.schedule(t, like=z)
+        if self.prediction == "residual":
+            return self._residual(z, t, alpha, sigma, cond)
+        out = self.unet(z, self.network_time(t), cond).float()
+        out, log_var = (out[:, :3], (out[:, 3:] + 1) / 2) if out.shape[1] == 6 else (out, None)
+        return Prediction(to_x(out, z, alpha, sigma, self.prediction), log_var)
+
+    def loss_terms(self, x: Tensor, eps: Tensor, t: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
+        """(the network's output, what it should have been), both in the network's own space, for a mean squared error."""
+        alpha, sigma = self.schedule(t, like=x)
+        z = alpha * x + sigma * eps
+        if self.prediction == "residual":
+            u, y, c_in, c_skip, c_out = self._precondition(z, alpha, sigma, cond)
+            return self.unet(c_in * y, self.network_time(t), replace(cond, low_res=u)).float(), (
+                x - u - c_skip * y
+            ) / c_out
+        return self.unet(z, self.network_time(t), cond).float()[:, :3], from_x(x, z, alpha, sigma, self.prediction)
+
+    def _precondition(self, z: Tensor, alpha: Tensor, sigma: Tensor, cond: Cond) -> tuple[Tensor, ...]:
+        if cond.low_res is None:
+            raise ValueError("a residual denoiser corrects an enlarged picture: it needs cond.low_res")
+        u, variance = cond.low_res, torch.full((), self.spread**2, device=z.device)
+        if cond.aug is not None:
+            # low_res = a x₀ + b n: the best linear guess of x₀ is a v / (a² v + b²) times it, and b² v / (a² v + b²) is its error.
+            a, b = augment_moments(cond.aug, like=z)
+            total = a**2 * DATA_VARIANCE + b**2
+            u, variance = u * (a * DATA_VARIANCE / total), variance + b**2 * DATA_VARIANCE / total
+        y, c_in = z - alpha * u, (alpha**2 * variance + sigma**2).rsqrt()
+        return u, y, c_in, alpha * variance * c_in**2, variance.sqrt() * sigma * c_in
+
+    def _residual(self, z: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor, cond: Cond) -> Prediction:
+        u, y, c_in, c_skip, c_out = self._precondition(z, alpha, sigma, cond)
+        out = self.unet(c_in * y, self.network_time(t), replace(cond, low_res=u)).float()
+        return Prediction(u + c_skip * y + c_out * out)
+
+
+class _Pair(NamedTuple):
+    """What `Guided.prepare` keeps: the conditional half alone, and both halves as one batch."""
+
+    conditional: Cond
+    both: Cond
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance: x̃ = guide(x̂(z, c), x̂(z, null), w) from one batched pass.
+
+    w = 1 is off and costs one network call; so does a t outside `interval`, the (low, high) in which guidance acts; None = always.
+    """
+
+    denoiser: DenoiserLike
+    w: float = 1.0
+    null: Text | None = None
+    interval: tuple[float, float] | None = None
+    guide: Callable[[Tensor, Tensor, float], Tensor] = guide
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def prepare(self, cond: Cond) -> Cond | _Pair:
+        prepare: Callable[[Cond], Cond] = getattr(self.denoiser, "prepare", lambda cond: cond)
+        if self.w == 1 or cond.text is None:
+            return prepare(cond)
+        if self.null is None:
+            raise ValueError("guidance compares with the null text: give Guided one, as TextEncoder.null() makes it")
+        both = prepare(Cond.cat([cond, replace(cond, text=self.null.expand(len(cond)).to(cond.text.tokens))]))  # type: ignore[union-attr]
+        return _Pair(both[: len(cond)], both)
+
+    def __call__(self, z: Tensor, t: float | Tensor, cond: Any) -> Prediction:
+        pair = cond if isinstance(cond, _Pair) else self.prepare(cond)
+        if not isinstance(pair, _Pair):
+            return self.denoiser(z, t, pair)
+        time = torch.as_tensor(t, dtype=torch.float32).reshape(-1)
+        if self.interval is not None and not self.interval[0] <= float(time[0]) <= self.interval[1]:
+            return self.denoiser(z, t, pair.conditional)
+        x, log_var = self.denoiser(torch.cat([z, z]), time.to(z.device).expand(len(z)).repeat(2), pair.both)
+        x_c, x_u = x.chunk(2)
+        return Prediction(
+            self.guide(x_c, x_u, self.w), None if log_var is None else log_var.chunk(2)[0]
+        )  # IF guides ε alone
+
+
+@dataclass(frozen=True)
+class Thresholded:
+    """x̂ ← threshold(x̂): after guidance, for w > 1 is what pushes x̂ outside [−1, 1]. None = off."""
+
+    denoiser: DenoiserLike
+    threshold: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def prepare(self, cond: Cond) -> Any:
+        return self.denoiser.prepare(cond) if hasattr(self.denoiser, "prepare") else cond
+
+    def __call__(self, z: Tensor, t: float | Tensor, cond: Any) -> Prediction:
+        x, log_var = self.denoiser(z, t, cond)
+        return Prediction(x if self.threshold is None else self.threshold(x), log_var)
