@@ -1,0 +1,63 @@
+# minimagen: `make` alone lists what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?= lab,test
+PORT ?= 8888
+LAB_ARGS ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PYTEST_ARGS ?=
+PROMPT ?= a shiny red cube left of a small blue sphere
+DRAW_ARGS ?=
+STAMP := $(VENV)/.installed
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test lint unit lessons draw notebooks bench pins clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@echo '  Variables: PYTHON=python3.12  VENV=.venv  TORCH_INDEX=url (another index for torch)  PORT=8888  LAB_ARGS=…  DRAW_ARGS=…'
+
+setup: $(STAMP) ## install everything into .venv (the other commands do so by themselves)
+
+# torch goes first and under its pin, so that TORCH_INDEX can name a CPU-only build and nothing after it fetches another.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'minimagen needs Python 3.11 or later: try `make $(MAKECMDGOALS) PYTHON=python3.12`.'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo 'Python could not make a virtual environment; on Debian and Ubuntu, `apt install python3-venv` provides what is missing.'; exit 1; }
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+lab: $(STAMP) ## open JupyterLab on lesson 00
+	$(BIN)/jupyter lab --port $(PORT) $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) $(wildcard notebooks/00_start_here.ipynb)
+
+test: lint unit lessons ## check style and types, run all tests and every lesson
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One thread a worker: on small networks two processes of one thread each are faster than one of two.
+unit: $(STAMP)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+lessons: $(STAMP)
+ifneq ($(NOTEBOOKS),)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --nbval $(NOTEBOOKS) $(PYTEST_ARGS)
+else
+	@echo 'No lessons in notebooks/ yet.'
+endif
+
+draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
+	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)
+
+pins: $(STAMP) ## write constraints.txt anew from what is installed in .venv
+	$(BIN)/python tools/pins.py
+
+clean: ## remove caches and build outputs (to start over altogether, remove .venv too)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

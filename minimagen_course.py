@@ -1,0 +1,32 @@
+"""The door of the `minimagen` command: it opens before `import minimagen`, so that it can say when another one is in the way.
+
+The package index has an unrelated project whose distribution is called `minimagen` (AssemblyAI's MinImagen). Where it is
+installed, `import minimagen` may find it in place of ours, or find files of both in one folder.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def wrong_minimagen() -> str | None:
+    """One sentence that says which folder shadows this project's `minimagen`, and what to do; None if all is well."""
+    spec = find_spec("minimagen")
+    if spec is None:
+        return "the package `minimagen` is not installed; run `pip install minimagen-course`, or `make setup` in a checkout"
+    folder = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ["."])))
+    if (folder / "cascade.py").exists():
+        return None
+    return (
+        f"another project's `minimagen` in {folder} hides this one; run `pip uninstall minimagen`, "
+        "then install `minimagen-course` again"
+    )
+
+
+def main() -> int:
+    if fault := wrong_minimagen():
+        print(f"minimagen: {fault}.", file=sys.stderr)
+        return 1
+    from minimagen.cli import main as command
+
+    return command()
