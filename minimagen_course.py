@@ -1,7 +1,7 @@
-"""The door of the `minimagen` command: it opens before `import minimagen`, so that it can say when another one is in the way.
+"""The door of the `minimagen` command: it opens before `import minimagen`, so that it can say when another is in the way.
 
-The package index has an unrelated project whose distribution is called `minimagen` (AssemblyAI's MinImagen). Where it is
-installed, `import minimagen` may find it in place of ours, or find files of both in one folder.
+The package index has an unrelated project whose distribution is called `minimagen` (AssemblyAI's MinImagen). Where that
+is installed, `import minimagen` may find it in place of ours, or find files of both in one folder.
 """
 
 import sys
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def wrong_minimagen() -> str | None:
-    """One sentence that says which folder shadows this project's `minimagen`, and what to do; None if all is well."""
+    """One sentence that says what stands in this project's place, and what to do; None if all is well."""
     spec = find_spec("minimagen")
     if spec is None:
-        return "the package `minimagen` is not installed; run `pip install minimagen-course`, or `make setup` in a checkout"
+        return "the package is not installed here; run `pip install minimagen-course`, or `make setup` in a checkout"
     folder = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ["."])))
     if (folder / "cascade.py").exists():
         return None

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 HEADER = """\
-# What the tests ran with: pins for `pip install -c constraints.txt`. Written by `make pins`; edit pyproject.toml instead.
+# What the tests ran with, for `pip install -c constraints.txt`. `make pins` writes it; edit pyproject.toml instead.
 """
 
 
