@@ -1,4 +1,4 @@
-"""The door of the `minimagen` command: it opens before `import minimagen`, so that it can say when another is in the way.
+"""The door of the `minimagen` command. It opens before `import minimagen`, to say when another one stands in its place.
 
 The package index has an unrelated project whose distribution is called `minimagen` (AssemblyAI's MinImagen). Where that
 is installed, `import minimagen` may find it in place of ours, or find files of both in one folder.
