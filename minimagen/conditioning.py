@@ -1,7 +1,7 @@
 """What a picture is conditioned on: the sentence, and the smaller picture that is to be enlarged.
 
-`augment` is the only place in minimagen that adds noise to the low-resolution picture. Training and sampling both call it,
-at target size and after normalising to [−1, 1]; a codebase that had two such places had two different noise levels.
+`augment` is the only place in minimagen that adds noise to the low-resolution picture. Training and sampling both
+call it, at target size and after normalising to [−1, 1]; a codebase with two such places had two noise levels.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class Text(_Batch):
-    """A sentence as a language model's token embeddings. mask None: every position is attended, padding too, as IF does."""
+    """A sentence as a language model's token embeddings. mask None: every position is attended, also padding, as in IF."""
 
     tokens: Tensor  # (B, L, D)
     mask: Tensor | None = None  # (B, L) bool, True where there is a token
@@ -96,7 +96,7 @@ class Text(_Batch):
 
 @dataclass(frozen=True)
 class PreparedText(_Batch):
-    """What a U-Net makes of a `Text`, once a picture instead of once a step: keys and values a layer, and the pooled vector."""
+    """What a U-Net makes of a `Text` once a picture, not once a step: keys and values a layer, and the pooled vector."""
 
     pooled: Tensor | None  # (B, E)
     layers: tuple[Any, ...] = ()  # for each attention layer what it keeps of the text
@@ -107,7 +107,7 @@ class PreparedText(_Batch):
 class Cond(_Batch):
     """All that a denoiser is told besides z and t.
 
-    text None is an unconditional network; the null text of guidance is an explicit `Text`. low_res has the target's size.
+    text None is an unconditional network; the null text of guidance is an explicit `Text`. low_res has the target size.
     """
 
     text: Text | PreparedText | None = None
@@ -116,7 +116,7 @@ class Cond(_Batch):
 
 
 def noise_like(z: Tensor, generator: Generators = None) -> Tensor:
-    """n ~ N(0, I) in z's shape. With a list of generators each picture has its own, and does not depend on its batch."""
+    """n ~ N(0, I) in z's shape. With a list of generators each picture has its own, whatever its batch."""
     if generator is None or isinstance(generator, torch.Generator):
         device = z.device if generator is None else generator.device
         return torch.randn(z.shape, generator=generator, device=device, dtype=torch.float32).to(z)

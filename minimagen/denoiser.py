@@ -1,6 +1,7 @@
-"""Everything between a network and a picture is a denoiser: denoiser(z, t, cond) → Prediction(x), its estimate of the clean picture.
+"""Everything between a network and a picture is a denoiser: denoiser(z, t, cond) → Prediction(x), the estimate x̂.
 
-A network becomes one by `Denoiser`, whatever it predicts; `Guided` and `Thresholded` wrap one and are one. A sampler needs no more.
+A network becomes one by `Denoiser`, whatever it predicts; `Guided` and `Thresholded` wrap one and are one.
+A sampler needs no more.
 
     Denoiser(unet, schedule, prediction)   z, t, cond → x̂
     Guided(denoiser, w, null)              two x̂, one x̃
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .conditioning import Cond, Text, augment_moments
 from .schedule import STEPS, Schedule
@@ -24,7 +25,7 @@ DATA_VARIANCE = 0.25  # of a picture's pixels in [−1, 1], for weighing an augm
 
 
 class Prediction(NamedTuple):
-    """The estimate x̂, and for networks of learned variance where the step's log-variance lies: 0 at log β̃, 1 at log β."""
+    """The estimate x̂; and with learned variance, where the step's log-variance lies: 0 is log β̃, 1 is log β."""
 
     x: Tensor
     log_var: Tensor | None = None
@@ -33,9 +34,10 @@ class Prediction(NamedTuple):
 class DenoiserLike(Protocol):
     """What samplers, guidance and thresholding ask of a denoiser."""
 
-    schedule: Schedule
+    @property
+    def schedule(self) -> Schedule: ...
 
-    def __call__(self, z: Tensor, t: float | Tensor, cond: Cond) -> Prediction: ...
+    def __call__(self, z: Tensor, t: float | Tensor, cond: Any) -> Prediction: ...
 
 
 # The pure functions: each is one formula, and each can be replaced in a Stage.
@@ -115,12 +117,13 @@ class Denoiser:
     """A network, the schedule it was trained under, and what it predicts.
 
     eps, v, x: the network sees z and its output is ε, v or x.
-    residual:  the network corrects the enlarged low-res picture u (EDM-style preconditioning, Karras et al. 2022, of x − u):
-               x̂ = u + c_skip (z − α u) + c_out F(c_in (z − α u)),  with the residual's spread s, which counts the augmentation in:
-               c_in = 1/√(α²s² + σ²),  c_skip = α s² c_in²,  c_out = s σ c_in.   F = 0 is the best linear guess.
+    residual:  the network F corrects the enlarged low-res picture u, preconditioned as in EDM (Karras et al. 2022):
+               x̂ = u + c_skip (z − α u) + c_out F(c_in (z − α u)),
+               c_in = 1/√(α²s² + σ²),  c_skip = α s² c_in²,  c_out = s σ c_in,
+               where s is the spread of x − u, augmentation's noise counted in. F = 0 is the best linear guess.
     """
 
-    unet: nn.Module
+    unet: Any  # a UNet, or any module that is called as unet(z, network_time, cond)
     schedule: Schedule
     prediction: str = "eps"
     spread: float = 0.1  # s where nothing is augmented: the standard deviation of x − u; used by "residual" alone
@@ -130,7 +133,7 @@ class Denoiser:
             raise ValueError(f"a prediction is one of {', '.join(PREDICTIONS)}, not {self.prediction!r}")
 
     def prepare(self, cond: Cond) -> Cond:
-        """The text's keys, values and pooled vector, once a picture; a network without `prepare` takes cond as it is."""
+        """The text's keys, values and pooled vector, once a picture; a network without `prepare` takes cond as is."""
         return self.unet.prepare(cond) if hasattr(self.unet, "prepare") else cond
 
     @staticmethod
@@ -148,7 +151,7 @@ class Denoiser:
         return Prediction(to_x(out, z, alpha, sigma, self.prediction), log_var)
 
     def loss_terms(self, x: Tensor, eps: Tensor, t: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
-        """(the network's output, what it should have been), both in the network's own space, for a mean squared error."""
+        """(the network's output, what it should have been), in the network's own space, for a mean squared error."""
         alpha, sigma = self.schedule(t, like=x)
         z = alpha * x + sigma * eps
         if self.prediction == "residual":
@@ -163,7 +166,7 @@ class Denoiser:
             raise ValueError("a residual denoiser corrects an enlarged picture: it needs cond.low_res")
         u, variance = cond.low_res, torch.full((), self.spread**2, device=z.device)
         if cond.aug is not None:
-            # low_res = a x₀ + b n: the best linear guess of x₀ is a v / (a² v + b²) times it, and b² v / (a² v + b²) is its error.
+            # low_res = a u₀ + b n: the best linear guess of u₀ is a v / (a² v + b²) times it, b² v / (a² v + b²) its error
             a, b = augment_moments(cond.aug, like=z)
             total = a**2 * DATA_VARIANCE + b**2
             u, variance = u * (a * DATA_VARIANCE / total), variance + b**2 * DATA_VARIANCE / total
@@ -187,7 +190,7 @@ class _Pair(NamedTuple):
 class Guided:
     """Classifier-free guidance: x̃ = guide(x̂(z, c), x̂(z, null), w) from one batched pass.
 
-    w = 1 is off and costs one network call; so does a t outside `interval`, the (low, high) in which guidance acts; None = always.
+    w = 1 is off and costs one network call; so does a t outside `interval`, (low, high), None = always inside.
     """
 
     denoiser: DenoiserLike

@@ -96,7 +96,7 @@ def sample(
     step: Callable[..., Tensor] = ddim,
     stage: int = 0,
 ) -> Iterator[Step]:
-    """The steps from z, at times[0], to the picture at times[-1]. Text is prepared once; noise is drawn from `generator`."""
+    """The steps from z, at times[0], to the picture at times[-1]. Text is prepared once; noise is `generator`'s."""
     if solver not in ("ddim", "dpm++2m"):
         raise ValueError(f"a solver is 'ddim' or 'dpm++2m', not {solver!r}; DDPM is 'ddim' with eta=1")
     if solver == "dpm++2m" and eta != 0:

@@ -20,7 +20,7 @@ _BETA_MAX = 0.999
 
 
 class Schedule:
-    """A curve λ(t), falling. `schedule(t)` gives (α, σ); `schedule.logsnr` and `schedule.t` are inverse to each other."""
+    """A falling curve λ(t). `schedule(t)` gives (α, σ); `schedule.logsnr` and `schedule.t` are each other's inverse."""
 
     def logsnr(self, t: float | Tensor) -> Tensor:
         """λ(t) = log(α² / σ²)"""
@@ -53,9 +53,9 @@ def _logit(p: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """ᾱ(t) = f(t) / f(0),  f(t) = cos²(π/2 · (t + s) / (1 + s))    (Nichol and Dhariwal 2021; Imagen's base and 256 px stage)
+    """ᾱ(t) = f(t) / f(0),  f(t) = cos²(π/2 · (t + s) / (1 + s))    (Nichol and Dhariwal 2021)
 
-    At t = (i + 1) / 1000 it is DeepFloyd's table to the last step, the clip of β at 0.999 included.
+    Imagen's base and 256 px stage. At t = (i + 1) / 1000 it is DeepFloyd's table to the last step, the clip of β at 0.999 included.
     """
 
     offset: float = 0.008
@@ -101,9 +101,10 @@ class LinearSchedule(Schedule):
 
 @dataclass(frozen=True)
 class ShiftedSchedule(Schedule):
-    """λ(t) = λ_base(t) + 2 log(reference / size)    (simple diffusion, Hoogeboom et al. 2023; size = reference is no shift)
+    """λ(t) = λ_base(t) + 2 log(reference / size)    (simple diffusion, Hoogeboom et al. 2023)
 
     A large picture averages noise away, so that the same noise destroys less of it: it wants more noise at the same t.
+    size = reference is no shift.
     """
 
     size: int

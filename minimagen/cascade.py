@@ -1,0 +1,299 @@
+"""The cascade: a `Stage` for each size, and `Imagen`, which takes a sentence through all of them.
+
+    text → 64 px → (upsample, augment) → 256 px → (upsample, augment) → 1024 px
+
+A Stage holds the pure functions of the course as fields and alone fixes their order: guide, then threshold, then step.
+So a function of yours can take the place of any of them and draw through the whole cascade:
+
+    replace(stage, guide=my_guide)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import stored
+from .conditioning import Cond, Generators, Text, augment, noise_like, upsample
+from .denoiser import Denoiser, Dynamic, Guided, Thresholded, guide
+from .sampler import Step, ddim, sample, times
+
+BATCH_PIXELS = 4 * 256 * 256  # a chunk of `draw`, so that many pictures need no more memory than a few
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One size of the cascade: a denoiser, and how to sample it. `dataclasses.replace` makes variants."""
+
+    denoiser: Denoiser
+    size: int  # pixels of a side
+    steps: int = 32
+    guidance: float = 1.0  # w; 1 = off
+    threshold: Callable[[Tensor], Tensor] | None = field(default_factory=Dynamic)  # None = off
+    aug: float = 0.0  # level of the noise on the low-res picture; 0 = none
+    eta: float = 0.0  # 0 = DDIM, 1 = DDPM
+    solver: str = "ddim"
+    interval: tuple[float, float] | None = None  # the times in which guidance acts; None = all
+    guide: Callable[[Tensor, Tensor, float], Tensor] = guide
+    augment: Callable[..., Tensor] = augment  # (low_res, level, generator) → the noisy low-res picture
+    step: Callable[..., Tensor] = ddim  # (z, x̂, α_t, σ_t, α_s, σ_s) → z_s; with eta > 0 also eta=, noise=, log_var=
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)  # where the weights come from
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether this stage starts from a smaller picture."""
+        return bool(self.denoiser.unet.config.enlarges)
+
+    def sampling(self, null: Text | None) -> Thresholded:
+        """The denoiser as it is sampled: guided, then thresholded."""
+        return Thresholded(Guided(self.denoiser, self.guidance, null, self.interval, self.guide), self.threshold)
+
+    def cond(self, text: Text | None, low_res: Tensor | None, generator: Generators = None) -> Cond:
+        """What the network is told: the text, and the smaller picture, enlarged, then augmented at our level."""
+        if not self.enlarges:
+            return Cond(text)
+        if low_res is None:
+            raise ValueError(f"the {self.size} px stage enlarges a picture: give it the smaller one")
+        if low_res.shape[-1] > self.size or low_res.shape[-1] != low_res.shape[-2]:
+            height, width = low_res.shape[-2:]
+            raise ValueError(f"low_res is {width} × {height} px; this stage expects a square of at most {self.size}")
+        noisy = self.augment(upsample(low_res, self.size), self.aug, generator)
+        return Cond(text, noisy, torch.full((len(noisy),), self.aug, device=noisy.device))
+
+    def sample(
+        self,
+        text: Text | None,
+        null: Text | None = None,
+        low_res: Tensor | None = None,
+        *,
+        count: int = 1,
+        generator: Generators = None,
+        z: Tensor | None = None,
+        start: float = 1.0,
+        stage: int = 0,
+        wrap: Callable[[Any], Any] = lambda denoiser: denoiser,
+    ) -> Iterator[Step]:
+        """The steps of this stage. z: the picture at time `start`, None = noise. wrap: one more wrapper, for editing."""
+        unet = self.denoiser.unet
+        if getattr(unet, "untrained", False) and self.denoiser.prediction != "residual":
+            warnings.warn(
+                f"the {self.size} px network is untrained: it will draw noise. Train it, or load weights", stacklevel=2
+            )
+        device = next(unet.parameters()).device
+        text = None if text is None else text.to(device)
+        count = count if text is None else len(text)
+        if z is None:
+            z = noise_like(torch.empty(count, 3, self.size, self.size, device=device), generator)
+        cond = self.cond(text, None if low_res is None else low_res.to(device), generator)
+        denoiser = wrap(self.sampling(None if null is None else null.to(device)))
+        extras: dict[str, Any] = {"eta": self.eta, "solver": self.solver, "generator": generator, "step": self.step}
+        yield from sample(denoiser, z, times(self.steps, start=start), cond, stage=stage, **extras)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """config.json and model.safetensors in `folder`, whole or not at all."""
+        stored.save_stage(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Stage:
+        """The stage that `save_pretrained` wrote."""
+        return stored.load_stage(folder, cls)
+
+
+def generators(seed: int, indices: Sequence[int], stage: int = 0) -> list[torch.Generator]:
+    """One random generator a picture, from (seed, index, stage) alone: a picture does not depend on its batch."""
+
+    def one(index: int) -> torch.Generator:
+        digest = hashlib.sha256(f"{seed}/{index}/{stage}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+    return [one(index) for index in indices]
+
+
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """[−1, 1] (B, 3, H, W) → PIL"""
+    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(p) for p in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def from_pil(images: Image.Image | Sequence[Image.Image] | Tensor, size: int | None = None) -> Tensor:
+    """PIL, of any mode and square or not → (B, 3, size, size) in [−1, 1]; the middle square is kept. Tensors pass."""
+    if isinstance(images, Tensor):
+        return images if images.ndim == 4 else images[None]
+    images = [images] if isinstance(images, Image.Image) else list(images)
+    side = size or min(images[0].size)
+    rows = []
+    for image in images:
+        image, edge = image.convert("RGB"), min(image.size)
+        left, top = (image.width - edge) // 2, (image.height - edge) // 2
+        square = image.resize((side, side), Image.Resampling.LANCZOS, box=(left, top, left + edge, top + edge))
+        rows.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
+    return torch.stack(rows).float() / 127.5 - 1
+
+
+class Imagen:
+    """Stages of growing size, and the text encoder that all of them read: text(captions) → Text. None = unconditional."""
+
+    def __init__(self, stages: Sequence[Stage], text: Any = None):
+        if not stages:
+            raise ValueError("an Imagen needs at least one stage")
+        sizes = [stage.size for stage in stages]
+        if sizes != sorted(set(sizes)):
+            raise ValueError(f"stages go from small to large, each size once; these are {sizes}")
+        if any(not stage.enlarges for stage in stages[1:]):
+            raise ValueError("every stage after the first enlarges a picture; one of these draws from noise alone")
+        self.stages, self.text = list(stages), text
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path | None = None, *, stages: Sequence[int] | None = None, **options
+    ) -> Imagen:
+        """The shipped cascade (None), a folder that `save_pretrained` wrote, or DeepFloyd IF by its name or folder.
+
+        stages: the sizes to load, e.g. (64,); None = all. Stages that are not loaded take no memory.
+        """
+        return stored.load_imagen(cls, name, stages, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """The layout of data/: text_encoder/, tokenizer/ and one unet_SIZE/ a stage."""
+        stored.save_imagen(self, folder)
+
+    def to(self, *args, **kwargs) -> Imagen:
+        """Move every network, as `Module.to`; its pictures stay float32."""
+        for stage in self.stages:
+            stage.denoiser.unet.to(*args, **kwargs)
+        return self
+
+    def _settled(self, size: int | None, overrides: Mapping[str, Any]) -> list[tuple[int, Stage]]:
+        """The stages up to `size`, numbered, with overrides: a list gives each its own, one value is the first's."""
+        sizes = [stage.size for stage in self.stages]
+        if size is not None and size not in sizes:
+            raise ValueError(f"size {size} is not one of this cascade's: {', '.join(map(str, sizes))}")
+        chosen = [(i, s) for i, s in enumerate(self.stages) if size is None or s.size <= size]
+        for name, value in overrides.items():
+            values = list(value) if isinstance(value, (list, tuple)) else [value]
+            if len(values) > len(chosen):
+                raise ValueError(f"{name} has {len(values)} values for {len(chosen)} stages")
+            chosen = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(chosen)]
+        return chosen
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Text | None, Text | None]:
+        """(the prompts, the null text ""), each as T5 embeddings."""
+        if self.text is None:
+            return None, None
+        with torch.no_grad():
+            return self.text(list(prompts)), self.text([""])
+
+    def stream(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        count: int = 1,
+        size: int | None = None,
+        image: Image.Image | Sequence[Image.Image] | Tensor | None = None,
+        first: int = 0,
+        **overrides: Any,
+    ) -> Iterator[Step]:
+        """Every step of every stage: step.stage, step.index, step.t, step.z, and step.x, the x̂ of the moment.
+
+        image: begin from this picture, and only enlarge it. first: the index of the first picture, for its noise.
+        overrides: any field of a Stage, such as steps=, guidance=, threshold=, aug=;
+        one value is the first stage's, a list has one each.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt) if prompt is not None else []
+        if self.text is not None and not prompts:
+            raise ValueError("there is nothing to draw: give a prompt, or several")
+        if any(not isinstance(p, str) for p in prompts):
+            raise ValueError("prompts are strings")
+        if self.text is None and prompts:
+            raise ValueError("this cascade was trained without text: draw without a prompt, by count=")
+        prompts = [p for p in prompts for _ in range(count)]
+        stages = self._settled(size, overrides)
+        low_res = None
+        if image is not None:
+            low_res = from_pil(image).float()
+            stages = [(i, s) for i, s in stages if s.enlarges and s.size > low_res.shape[-1]]
+            low_res = low_res.expand(len(prompts) or count, -1, -1, -1)
+        if not stages or (low_res is None and stages[0][1].enlarges):
+            have = ", ".join(str(s.size) for _, s in stages) or "none"
+            raise ValueError(
+                f"the stages to run ({have}) do not fit what they begin from: a picture to enlarge, or noise"
+            )
+        text, null = self.encode(prompts) if prompts else (None, None)
+        indices = range(first, first + (len(prompts) or count))
+        for number, stage in stages:
+            step = None
+            for step in stage.sample(
+                text, null, low_res, count=len(indices), generator=generators(seed, indices, number), stage=number
+            ):
+                yield step
+            assert step is not None
+            low_res = step.z.clamp(-1, 1)
+
+    def draw(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        count: int = 1,
+        size: int | None = None,
+        progress: bool | Callable[[Step], Any] = False,
+        **options: Any,
+    ) -> list[Image.Image]:
+        """Pictures of the prompts, as PIL: one a prompt, or `count`. For the options see `stream`.
+
+        Picture i of seed s is the same picture alone and in a batch.
+        """
+        prompts: list = [prompt] if isinstance(prompt, str) else [None] * count if prompt is None else list(prompt)
+        if prompt is not None:
+            prompts = [p for p in prompts for _ in range(count)]
+        largest = max(stage.size for _, stage in self._settled(size, {}))
+        chunk = max(1, BATCH_PIXELS // largest**2)
+        pictures: list[Image.Image] = []
+        if not prompts:
+            raise ValueError("there is nothing to draw: give a prompt, or several")
+        with ExitStack() as stack:
+            report = _progress(progress, stack)
+            for first in range(0, len(prompts), chunk):
+                part = prompts[first : first + chunk]
+                named = {"prompt": part} if prompt is not None else {"count": len(part)}
+                step = None
+                for step in self.stream(**named, seed=seed, size=size, first=first, **_part(options, first, len(part))):
+                    report(step)
+                assert step is not None
+                pictures += to_pil(step.z)
+        return pictures
+
+
+def _part(options: dict[str, Any], first: int, count: int) -> dict[str, Any]:
+    """The options of some of the pictures: a batch of starting pictures is cut as the prompts are."""
+    image = options.get("image")
+    if image is None or isinstance(image, Image.Image) or len(image) == 1:
+        return options
+    return {**options, "image": image[first : first + count]}
+
+
+def _progress(progress: bool | Callable[[Step], Any], stack: ExitStack) -> Callable[[Step], Any]:
+    if callable(progress):
+        return progress
+    if not progress:
+        return lambda step: None
+    from tqdm.auto import tqdm
+
+    bar = stack.enter_context(tqdm(unit="step"))
+
+    def report(step: Step) -> None:
+        bar.set_description(f"{step.z.shape[-1]} px")
+        bar.update()
+
+    return report
