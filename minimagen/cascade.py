@@ -202,11 +202,13 @@ class Imagen:
         size: int | None = None,
         image: Image.Image | Sequence[Image.Image] | Tensor | None = None,
         first: int = 0,
+        edit: Callable[[Stage, list[torch.Generator]], dict[str, Any]] | None = None,
         **overrides: Any,
     ) -> Iterator[Step]:
         """Every step of every stage: step.stage, step.index, step.t, step.z, and step.x, the x̂ of the moment.
 
         image: begin from this picture, and only enlarge it. first: the index of the first picture, for its noise.
+        edit: what else to give Stage.sample, such as z=, start= and wrap=; minimagen.edit is made of it.
         overrides: any field of a Stage, such as steps=, guidance=, threshold=, aug=;
         one value is the first stage's, a list has one each.
         """
@@ -232,10 +234,9 @@ class Imagen:
         text, null = self.encode(prompts) if prompts else (None, None)
         indices = range(first, first + (len(prompts) or count))
         for number, stage in stages:
-            step = None
-            for step in stage.sample(
-                text, null, low_res, count=len(indices), generator=generators(seed, indices, number), stage=number
-            ):
+            step, noise = None, generators(seed, indices, number)
+            extras = {} if edit is None else edit(stage, noise)
+            for step in stage.sample(text, null, low_res, count=len(indices), generator=noise, stage=number, **extras):
                 yield step
             assert step is not None
             low_res = step.z.clamp(-1, 1)

@@ -55,7 +55,8 @@ def _logit(p: Tensor) -> Tensor:
 class CosineSchedule(Schedule):
     """ᾱ(t) = f(t) / f(0),  f(t) = cos²(π/2 · (t + s) / (1 + s))    (Nichol and Dhariwal 2021)
 
-    Imagen's base and 256 px stage. At t = (i + 1) / 1000 it is DeepFloyd's table to the last step, the clip of β at 0.999 included.
+    Imagen's base and 256 px stage. At t = (i + 1) / 1000 it is DeepFloyd's table, the last step's clip of β at 0.999
+    included.
     """
 
     offset: float = 0.008

@@ -1,0 +1,159 @@
+"""Editing with the same weights: a wrapper or another starting point, never a second sampler.
+
+inpaint    x̂ ← the known picture where it is to stay
+outpaint   inpaint, in a window that is moved past the edge
+vary       start from the picture, noised to a middle time, instead of from pure noise (IF's "style transfer")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .cascade import Imagen, Stage, from_pil, to_pil
+from .conditioning import noise_like
+from .denoiser import DenoiserLike, Prediction
+from .schedule import Schedule
+
+SIDES = ("left", "right", "top", "bottom")
+
+
+@dataclass(frozen=True)
+class Known:
+    """x̂ ← x̂ where `repaint`, the known picture elsewhere. repaint all 1 = off.
+
+    The known region then is at the step's own noise level at every step, without further ado: a step from x̂ = known moves
+    z = α_t known + σ_t ε to α_s known + σ_s ε. (A published codebase puts it in clean at every t; the network has never
+    seen such a z.)
+    """
+
+    denoiser: DenoiserLike
+    known: Tensor  # (B or 1, 3, H, W)
+    repaint: Tensor  # (B or 1, 1, H, W) in [0, 1], 1 where new pixels go
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def prepare(self, cond: Any) -> Any:
+        return self.denoiser.prepare(cond) if hasattr(self.denoiser, "prepare") else cond
+
+    def __call__(self, z: Tensor, t: float | Tensor, cond: Any) -> Prediction:
+        x, log_var = self.denoiser(z, t, cond)
+        return Prediction(torch.lerp(self.known.to(x), x, self.repaint.to(x)), log_var)
+
+
+def as_mask(repaint: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """→ (1, 1, H, W), 1 where new pixels go. A picture is read as white = repaint; True = repaint."""
+    if isinstance(repaint, Image.Image):
+        repaint = np.asarray(repaint.convert("L")) >= 128
+    mask = torch.as_tensor(np.asarray(repaint) if not isinstance(repaint, Tensor) else repaint)
+    if mask.ndim not in (2, 4) or mask.shape[-1] != mask.shape[-2]:
+        raise ValueError(f"repaint is a square mask (H, W), True where new pixels go; this one is {tuple(mask.shape)}")
+    return mask.float().view(-1, 1, *mask.shape[-2:])
+
+
+def inpaint(
+    imagen: Imagen,
+    image: Image.Image | Sequence[Image.Image] | Tensor,
+    repaint: Image.Image | np.ndarray | Tensor,
+    prompt: str | Sequence[str] | None = None,
+    *,
+    size: int | None = None,
+    **options: Any,
+) -> list[Image.Image]:
+    """`image` with new pixels where `repaint` is True, drawn from the prompt; all else stays as it is, to the pixel.
+
+    The prompt describes the whole picture. Options are those of `Imagen.draw`. repaint all False gives the image back.
+    """
+    known, mask = from_pil(image), as_mask(repaint)
+
+    def edit(stage: Stage, noise: list[torch.Generator]) -> dict[str, Any]:
+        here = _resize(known, stage.size)
+        inside = F.interpolate(mask, (stage.size, stage.size), mode="area")
+        return {"wrap": lambda denoiser: Known(denoiser, here, inside)}
+
+    return imagen.draw(prompt, size=size, edit=edit, **options)
+
+
+def outpaint(
+    imagen: Imagen,
+    image: Image.Image,
+    prompt: str | None = None,
+    *,
+    left: float = 0.0,
+    right: float = 0.0,
+    top: float = 0.0,
+    bottom: float = 0.0,
+    size: int | None = None,
+    **options: Any,
+) -> Image.Image:
+    """`image` grown past its edges: left=0.5 adds half a side there. All 0 = off.
+
+    For each edge the square window of the networks is moved outwards, the picture that it still shows is kept, and the rest is
+    painted. Grow along one axis at a time: the window covers the whole other side.
+    """
+    amounts = dict(zip(SIDES, (left, right, top, bottom), strict=True))
+    if any(not 0 <= a < 1 for a in amounts.values()):
+        raise ValueError("outpaint grows a picture by less than one side an edge: amounts lie in [0, 1)")
+    if (left or right) and (top or bottom):
+        raise ValueError("outpaint grows along one axis at a time: left and right, or top and bottom")
+    side = size or imagen.stages[-1].size
+    canvas = from_pil(image, side)
+    for edge, amount in amounts.items():
+        grow = round(amount * side)
+        if grow == 0:
+            continue
+        axis, at_end = (3 if edge in ("left", "right") else 2), edge in ("right", "bottom")
+        kept = canvas.narrow(axis, canvas.shape[axis] - (side - grow) if at_end else 0, side - grow)
+        blank = torch.zeros_like(canvas.narrow(axis, 0, grow))
+        window = torch.cat([kept, blank] if at_end else [blank, kept], dim=axis)
+        repaint = torch.zeros(1, 1, side, side)
+        repaint.narrow(axis, side - grow if at_end else 0, grow).fill_(1)
+        painted = from_pil(inpaint(imagen, window, repaint, prompt, size=side, **options)[0], side)
+        new = painted.narrow(axis, side - grow if at_end else 0, grow)
+        canvas = torch.cat([canvas, new] if at_end else [new, canvas], dim=axis)
+    return to_pil(canvas)[0]
+
+
+def vary(
+    imagen: Imagen,
+    image: Image.Image | Sequence[Image.Image] | Tensor,
+    prompt: str | Sequence[str] | None = None,
+    *,
+    strength: float = 0.6,
+    size: int | None = None,
+    **options: Any,
+) -> list[Image.Image]:
+    """A picture like `image`, as the prompt has it: z = α x + σ n at t = strength, and from there the usual steps.
+
+    strength 0 gives the first stage's image back, 1 forgets it. The larger stages enlarge what comes of it.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength lies between 0 (the image itself) and 1 (a new one), and {strength} does not")
+    known = from_pil(image)
+
+    def edit(stage: Stage, noise: list[torch.Generator]) -> dict[str, Any]:
+        if stage.enlarges:
+            return {}
+        x = _resize(known, stage.size).expand(len(noise), -1, -1, -1)
+        start = max(strength, 1e-3)  # t = 0 is the clean picture: there is no step to take from it
+        alpha, sigma = stage.denoiser.schedule(start, like=x)
+        return {"z": alpha * x + sigma * noise_like(x, noise), "start": start}
+
+    return imagen.draw(prompt, size=size, edit=edit, **options)
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    """To a stage's size: averaged when it shrinks, bicubic when it grows."""
+    if images.shape[-1] == size:
+        return images
+    mode: dict[str, Any] = {"mode": "area"} if images.shape[-1] > size else {"mode": "bicubic", "align_corners": False}
+    return F.interpolate(images, (size, size), **mode)
