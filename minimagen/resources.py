@@ -1,11 +1,12 @@
 """Where minimagen's own things are: the weights that ship with it, and the address that links are made from.
 
-In a checkout the weights lie in `data/` beside the package; in an installed wheel they lie inside it, in `minimagen/_data/`.
-This is the only place that knows.
+In a checkout the weights lie in `data/` beside the package; in an installed wheel they lie inside it, in
+`minimagen/_data/`. This is the only place that knows.
 """
 
 from __future__ import annotations
 
+import json
 from importlib import metadata
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _listing(folder: Path) -> str:
 
 
 def project_url() -> str | None:
-    """The project's public address, from pyproject.toml's [project.urls]; None while it has none, and then no link is shown."""
+    """The public address, from pyproject.toml's [project.urls]; None while it has none, and then no link is shown."""
     try:
         urls = metadata.metadata(DISTRIBUTION).get_all("Project-URL") or []
     except metadata.PackageNotFoundError:
@@ -57,3 +58,19 @@ def other_minimagen() -> str | None:
         f"the unrelated package `minimagen` {version} is installed beside {DISTRIBUTION}, and their files mix; "
         f"run `pip uninstall minimagen`, then `pip install --force-reinstall --no-deps {DISTRIBUTION}`"
     )
+
+
+def about() -> str:
+    """What `minimagen --version` says: package, version of Toyland, and every network that ships, by its SHA-256."""
+    from . import __version__
+    from .toyland.scene import WORLD_VERSION
+
+    lines = [f"minimagen {__version__}", f"Toyland, version {WORLD_VERSION}"]
+    try:
+        configs = sorted(data_folder().glob("*/config.json"))
+    except FileNotFoundError as fault:
+        return "\n".join([*lines, str(fault)])
+    for path in configs:
+        digest = json.loads(path.read_text()).get("sha256")
+        lines.append(f"weights {path.parent.name}" + (f" {digest[:12]}" if digest else ""))
+    return "\n".join(lines if configs else [*lines, f"no weights in {data_folder()}"])

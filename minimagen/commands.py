@@ -1,0 +1,110 @@
+"""What the commands do. `cli.py` parses; here torch is imported, pictures are drawn and files are written."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def draw(args: Namespace) -> None:
+    """Pictures of the sentences; their paths go to standard output, one a line."""
+    prompts = [" ".join(prompt.split()) for prompt in args.prompt]
+    if not all(prompts):
+        raise ValueError("an empty sentence has nothing to draw; say what should be in the picture")
+    targets = places(Path(args.out), prompts, args.count, args.seed)
+    options = settings(args)
+    if args.enlarge is not None:
+        options["image"] = open_picture(Path(args.enlarge))
+
+    from .cascade import Imagen
+    from .terminal import Progress
+
+    imagen = Imagen.from_pretrained(args.weights, stages=args.stages).to(device(args.device))
+    steps = dict(enumerate(args.steps or []))
+    with Progress(lambda stage: steps.get(stage, imagen.stages[stage].steps), args.watch) as progress:
+        images = imagen.draw(prompts, count=args.count, size=args.size, seed=args.seed, progress=progress, **options)
+    told = [prompt for prompt in prompts for _ in range(args.count)]
+    for path, image, prompt in zip(targets, images, told):
+        save_picture(path, image, {"prompt": prompt, "seed": str(args.seed)})
+        print(path)
+
+
+def settings(args: Namespace) -> dict[str, Any]:
+    """The fields of a Stage that the command line sets, as `Imagen.draw` takes them."""
+    from .denoiser import Dynamic, Static
+
+    options = {name: getattr(args, name) for name in ("steps", "guidance", "aug")}
+    options |= {"eta": args.eta}
+    names = args.threshold or (["dynamic"] if args.percentile else None)
+    if names is not None:
+        dynamic = Dynamic() if args.percentile is None else Dynamic(p=args.percentile)
+        known = {"static": Static(), "dynamic": dynamic, "none": None}
+        options["threshold"] = [known[name] for name in names]
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def device(name: str | None) -> str:
+    """The device that was asked for, or a GPU if there is one."""
+    import torch
+
+    chosen = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"there is no device {chosen!r} here; leave --device out, or say cpu") from None
+    return chosen
+
+
+def places(out: Path, prompts: Sequence[str], count: int, seed: int) -> list[Path]:
+    """Where the pictures go, known to be writable before the first is drawn."""
+    total = len(prompts) * count
+    if out.suffix.lower() in PICTURES:
+        stem = out.with_suffix("")
+        paths = [out] if total == 1 else [Path(f"{stem}-{i}{out.suffix}") for i in range(total)]
+    elif out.suffix and not out.is_dir():
+        raise ValueError(f"{out} is neither a folder nor a picture's name; pictures end in {', '.join(PICTURES)}")
+    else:
+        names = [re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "picture" for prompt in prompts]
+        names = [name for name in names for _ in range(count)]
+        paths = [out / (f"{name}-{seed}" + (f"-{i}" if total > 1 else "") + ".png") for i, name in enumerate(names)]
+    there = next(parent for parent in (paths[0].absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"{there} is no folder that may be written to; choose another --out")
+    return paths
+
+
+def open_picture(path: Path) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no picture {path}")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError) as fault:
+        raise ValueError(f"{path} is no picture that can be read, or it was cut short") from fault
+
+
+def save_picture(path: Path, image: Image, about: dict[str, str]) -> None:
+    """Written whole or not at all. A PNG carries its sentence and seed with it."""
+    from PIL.PngImagePlugin import PngInfo
+
+    from .files import atomic
+
+    kind = PICTURES[path.suffix.lower()]
+    extra: dict[str, Any] = {}
+    if kind == "PNG":
+        extra["pnginfo"] = PngInfo()
+        for name, value in about.items():
+            extra["pnginfo"].add_itxt(name, value)
+    with atomic(path) as temporary:
+        image.save(temporary, format=kind, **extra)
