@@ -52,7 +52,7 @@ class Stage:
     @property
     def enlarges(self) -> bool:
         """Whether this stage starts from a smaller picture."""
-        return bool(self.denoiser.unet.config.enlarges)
+        return self.denoiser.unet.config.in_channels == 6
 
     def sampling(self, null: Text | None) -> Thresholded:
         """The denoiser as it is sampled: guided, then thresholded."""
@@ -83,7 +83,7 @@ class Stage:
         stage: int = 0,
         wrap: Callable[[Any], Any] = lambda denoiser: denoiser,
     ) -> Iterator[Step]:
-        """The steps of this stage. z: the picture at time `start`, None = noise. wrap: one more wrapper, for editing."""
+        """The steps of this stage. z: the picture at time `start`, None = noise. wrap: a wrapper more, for editing."""
         unet = self.denoiser.unet
         if getattr(unet, "untrained", False) and self.denoiser.prediction != "residual":
             warnings.warn(
@@ -141,7 +141,7 @@ def from_pil(images: Image.Image | Sequence[Image.Image] | Tensor, size: int | N
 
 
 class Imagen:
-    """Stages of growing size, and the text encoder that all of them read: text(captions) → Text. None = unconditional."""
+    """Stages of growing size, and the encoder that all of them read: text(captions) → Text; None = unconditional."""
 
     def __init__(self, stages: Sequence[Stage], text: Any = None):
         if not stages:
@@ -202,7 +202,7 @@ class Imagen:
         size: int | None = None,
         image: Image.Image | Sequence[Image.Image] | Tensor | None = None,
         first: int = 0,
-        edit: Callable[[Stage, list[torch.Generator]], dict[str, Any]] | None = None,
+        edit: Callable[[Stage, list[torch.Generator], range], dict[str, Any]] | None = None,
         **overrides: Any,
     ) -> Iterator[Step]:
         """Every step of every stage: step.stage, step.index, step.t, step.z, and step.x, the x̂ of the moment.
@@ -235,7 +235,7 @@ class Imagen:
         indices = range(first, first + (len(prompts) or count))
         for number, stage in stages:
             step, noise = None, generators(seed, indices, number)
-            extras = {} if edit is None else edit(stage, noise)
+            extras = {} if edit is None else edit(stage, noise, indices)
             for step in stage.sample(text, null, low_res, count=len(indices), generator=noise, stage=number, **extras):
                 yield step
             assert step is not None

@@ -29,9 +29,9 @@ SIDES = ("left", "right", "top", "bottom")
 class Known:
     """x̂ ← x̂ where `repaint`, the known picture elsewhere. repaint all 1 = off.
 
-    The known region then is at the step's own noise level at every step, without further ado: a step from x̂ = known moves
-    z = α_t known + σ_t ε to α_s known + σ_s ε. (A published codebase puts it in clean at every t; the network has never
-    seen such a z.)
+    The known region is then at the step's own noise level at every step, without further ado: a step from x̂ = known
+    moves z = α_t known + σ_t ε to α_s known + σ_s ε. (A published codebase puts it in clean at every t, which is a z
+    that the network has never seen.)
     """
 
     denoiser: DenoiserLike
@@ -75,8 +75,8 @@ def inpaint(
     """
     known, mask = from_pil(image), as_mask(repaint)
 
-    def edit(stage: Stage, noise: list[torch.Generator]) -> dict[str, Any]:
-        here = _resize(known, stage.size)
+    def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
+        here = _resize(_of(known, pictures), stage.size)
         inside = F.interpolate(mask, (stage.size, stage.size), mode="area")
         return {"wrap": lambda denoiser: Known(denoiser, here, inside)}
 
@@ -97,8 +97,8 @@ def outpaint(
 ) -> Image.Image:
     """`image` grown past its edges: left=0.5 adds half a side there. All 0 = off.
 
-    For each edge the square window of the networks is moved outwards, the picture that it still shows is kept, and the rest is
-    painted. Grow along one axis at a time: the window covers the whole other side.
+    For each edge the square window of the networks is moved outwards; what it still shows is kept, the rest is painted.
+    Grow along one axis at a time: the window covers the whole other side.
     """
     amounts = dict(zip(SIDES, (left, right, top, bottom), strict=True))
     if any(not 0 <= a < 1 for a in amounts.values()):
@@ -140,15 +140,22 @@ def vary(
         raise ValueError(f"strength lies between 0 (the image itself) and 1 (a new one), and {strength} does not")
     known = from_pil(image)
 
-    def edit(stage: Stage, noise: list[torch.Generator]) -> dict[str, Any]:
+    def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         if stage.enlarges:
             return {}
-        x = _resize(known, stage.size).expand(len(noise), -1, -1, -1)
+        x = _resize(_of(known, pictures), stage.size).expand(len(noise), -1, -1, -1)
         start = max(strength, 1e-3)  # t = 0 is the clean picture: there is no step to take from it
         alpha, sigma = stage.denoiser.schedule(start, like=x)
         return {"z": alpha * x + sigma * noise_like(x, noise), "start": start}
 
     return imagen.draw(prompt, size=size, edit=edit, **options)
+
+
+def _of(images: Tensor, pictures: range) -> Tensor:
+    """The images of these pictures; a single image is every picture's."""
+    if len(images) > 1 and pictures[-1] >= len(images):
+        raise ValueError(f"there are {len(images)} images for more pictures: give one, or one a prompt")
+    return images if len(images) == 1 else images[pictures[0] : pictures[-1] + 1]
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
