@@ -98,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
         "draw", help="draw pictures of sentences", description="Draw a picture of each sentence.",
         epilog=DRAW, formatter_class=form,
     )  # fmt: skip
-    draw.add_argument("prompt", nargs="+", metavar="PROMPT", help="what to draw, in quotes")
+    draw.add_argument(
+        "prompt", nargs="*", metavar="PROMPT", help="what to draw, in quotes (none for weights without text)"
+    )
     draw.add_argument(
         "--out", default="drawings", metavar="PATH", help="a picture (a.png) or a folder (default: drawings)"
     )
@@ -140,7 +142,7 @@ def sentence(fault: BaseException) -> str:
     text = " ".join(str(fault).split())
     if isinstance(fault, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "there is not enough memory; draw fewer pictures at once, a smaller --size, or on --device cpu"
-    if isinstance(fault, (ValueError, OSError, ImportError)) and text:
+    if isinstance(fault, (ValueError, OSError, ImportError, ArithmeticError)) and text:
         return text
     return f"unexpected {type(fault).__name__}: {text or 'no words'}; `minimagen --traceback …` shows where"
 

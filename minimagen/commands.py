@@ -31,8 +31,10 @@ def draw(args: Namespace) -> None:
     imagen = Imagen.from_pretrained(args.weights, stages=args.stages).to(device(args.device))
     steps = dict(enumerate(args.steps or []))
     with Progress(lambda stage: steps.get(stage, imagen.stages[stage].steps), args.watch) as progress:
-        images = imagen.draw(prompts, count=args.count, size=args.size, seed=args.seed, progress=progress, **options)
-    told = [prompt for prompt in prompts for _ in range(args.count)]
+        images = imagen.draw(
+            prompts or None, count=args.count, size=args.size, seed=args.seed, progress=progress, **options
+        )
+    told = [prompt for prompt in prompts or [""] for _ in range(args.count)]
     for path, image, prompt in zip(targets, images, told):
         save_picture(path, image, {"prompt": prompt, "seed": str(args.seed)})
         print(path)
@@ -66,6 +68,7 @@ def device(name: str | None) -> str:
 
 def places(out: Path, prompts: Sequence[str], count: int, seed: int) -> list[Path]:
     """Where the pictures go, known to be writable before the first is drawn."""
+    prompts = prompts or ["picture"]
     total = len(prompts) * count
     if out.suffix.lower() in PICTURES:
         stem = out.with_suffix("")

@@ -1,0 +1,286 @@
+"""The command line: what it draws, what it says when something is wrong, and what it leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from minimagen import cli, commands, terminal
+from minimagen.cascade import Imagen, Stage, to_pil
+from minimagen.denoiser import Denoiser, Dynamic, Static
+from minimagen.schedule import CosineSchedule
+from minimagen.text import TextEncoder
+from minimagen.unet import UNet, UNetConfig
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "channels": (8, 16),
+    "layers": 1,
+    "attention": ("none", "self+text"),
+    "head_dim": 8,
+    "groups": 8,
+    "text_dim": 32,
+}
+
+
+def tiny_text() -> TextEncoder:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    known = "<pad> </s> <unk> a photo of small red cube left large blue sphere"
+    words = {word: i for i, word in enumerate(known.split())}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    config = T5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
+    return TextEncoder(T5EncoderModel(config), fast, max_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A cascade of 8 and 16 px with random weights, in a folder of its own."""
+    torch.manual_seed(0)
+    base = UNet(UNetConfig(size=8, **SMALL))
+    larger = UNet(UNetConfig(size=16, in_channels=6, augmentation=True, **SMALL))
+    stages = [
+        Stage(Denoiser(base, CosineSchedule()), 8, steps=3),
+        Stage(Denoiser(larger, CosineSchedule(), "residual"), 16, steps=2),
+    ]
+    folder = tmp_path_factory.mktemp("weights")
+    Imagen(stages, tiny_text()).save_pretrained(folder)
+    return folder
+
+
+def run(capsys, *words: str | Path) -> tuple[int, str, str]:
+    try:
+        code = cli.main([str(word) for word in words])
+    except SystemExit as stop:  # argparse leaves this way
+        code = stop.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+# Drawing
+
+
+def test_draw_writes_the_picture_that_the_package_draws(weights, tmp_path, capsys):
+    code, out, err = run(capsys, "draw", "a red cube", "--weights", weights, "--out", tmp_path / "a.png", "--seed", "3")
+    assert (code, out) == (0, f"{tmp_path / 'a.png'}\n"), err
+    image = Image.open(tmp_path / "a.png")
+    assert image.tobytes() == Imagen.from_pretrained(weights).draw("a red cube", seed=3)[0].tobytes()
+    assert (image.text["prompt"], image.text["seed"]) == ("a red cube", "3")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_every_option_reaches_the_cascade(weights, tmp_path, capsys, monkeypatch):
+    heard = {}
+    draw = Imagen.draw
+
+    def listen(self, prompts, **options):
+        heard.update(options, stages=[stage.size for stage in self.stages])
+        return draw(self, prompts, **options)
+
+    monkeypatch.setattr(Imagen, "draw", listen)
+    options = "--steps 2,1 --guidance 3,2 --threshold dynamic,static --percentile 0.9 --aug 0,0.1 --eta 0.5"
+    options += " --count 2 --seed 5"
+    code, _, err = run(
+        capsys, "draw", "a cube", *options.split(), "--weights", weights, "--out", tmp_path, "--size", "16"
+    )
+    assert code == 0, err
+    heard.pop("progress")
+    assert heard == {
+        "steps": [2, 1], "guidance": [3.0, 2.0], "threshold": [Dynamic(p=0.9), Static()], "aug": [0.0, 0.1],
+        "eta": 0.5, "count": 2, "seed": 5, "size": 16, "stages": [8, 16],
+    }  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a-cube-5-0.png", "a-cube-5-1.png"]
+
+
+def test_threshold_none_is_off_and_neutral_options_are_not_passed_on():
+    parse = cli.parser().parse_args
+    assert commands.settings(parse(["draw", "x", "--threshold", "none"])) == {"threshold": [None]}
+    assert commands.settings(parse(["draw", "x"])) == {}
+
+
+def test_size_stops_early_and_stages_load_less(weights, tmp_path, capsys):
+    small = tmp_path / "small.png"
+    assert run(capsys, "draw", "a cube", "--weights", weights, "--out", small, "--size", "8")[0] == 0
+    assert Image.open(small).size == (8, 8)
+    code, _, err = run(
+        capsys,
+        "draw",
+        "a cube",
+        "--weights",
+        weights,
+        "--stages",
+        "16",
+        "--enlarge",
+        small,
+        "--out",
+        tmp_path / "b.png",
+    )
+    assert code == 0, err
+    assert Image.open(tmp_path / "b.png").size == (16, 16)
+
+
+def test_draw_without_text(tmp_path, capsys):
+    plain = {**SMALL, "text_dim": None, "attention": "none", "mid_attention": "self", "pool": None}
+    Imagen([Stage(Denoiser(UNet(UNetConfig(size=8, **plain)), CosineSchedule()), 8, steps=1)]).save_pretrained(
+        tmp_path / "w"
+    )
+    code, out, err = run(capsys, "draw", "--weights", tmp_path / "w", "--count", "2", "--out", tmp_path / "p")
+    assert code == 0, err
+    assert out.split() == [str(tmp_path / "p" / f"picture-0-{i}.png") for i in range(2)]
+
+
+# Faults: one sentence, the right exit code, nothing left behind
+
+
+def broken(weights: Path, folder: Path) -> Path:
+    """A copy of the weights, cut short."""
+    for path in weights.rglob("*"):
+        if path.is_file():
+            target = folder / path.relative_to(weights)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    file = folder / "unet_8" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    return folder
+
+
+FAULTS = {
+    "an empty sentence": (["  "], "an empty sentence has nothing to draw"),
+    "no sentence": ([], "there is nothing to draw"),
+    "no such weights": (["a cube", "--weights", "nowhere"], "nowhere"),
+    "no such size": (["a cube", "--size", "99"], "size 99 is not one of this cascade's: 8, 16"),
+    "no such stage": (["a cube", "--stages", "99"], "none of 99"),
+    "no base to begin from": (["a cube", "--stages", "16"], "do not fit what they begin from"),
+    "too many values": (["a cube", "--steps", "1,2,3"], "steps has 3 values for 2 stages"),
+    "no steps": (["a cube", "--steps", "0"], "one step or more"),
+    "augmentation above one": (["a cube", "--aug", "0,7"], "between 0 (none) and 1"),
+    "no such device": (["a cube", "--device", "abacus"], "there is no device 'abacus'"),
+    "no such picture": (["a cube", "--enlarge", "nowhere.png"], "there is no picture nowhere.png"),
+    "a folder that is a file": (["a cube", "--out", "a file"], "a file"),
+    "a strange ending": (["a cube", "--out", "a.doc"], "pictures end in .png"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_one_sentence(name, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a file").write_text("not a folder")
+    words, told = FAULTS[name]
+    words = words if "--weights" in words else [*words, "--weights", str(weights)]
+    code, out, err = run(capsys, "draw", *words)
+    assert (code, out) == (1, "")
+    assert err.startswith("minimagen: ") and told in err
+    assert err.count("\n") == 1 and err.endswith(".\n")
+    assert sorted(os.listdir(tmp_path)) == ["a file"], "nothing half-written stays behind"
+
+
+def test_a_checkpoint_cut_short_is_named(weights, tmp_path, capsys):
+    code, _, err = run(capsys, "draw", "a cube", "--weights", broken(weights, tmp_path / "w"), "--out", tmp_path / "p")
+    assert code == 1
+    assert "cut short" in err and err.count("\n") == 1
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(weights, tmp_path, capsys, monkeypatch):
+    def full(self, file, *args, **kwargs):
+        Path(file).write_bytes(b"half a pic")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    code, out, err = run(capsys, "draw", "a cube", "--weights", weights, "--out", tmp_path / "a.png")
+    assert (code, out) == (1, "")
+    assert "the disk is full" in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_expected_says_how_to_see_more(weights, tmp_path, capsys, monkeypatch):
+    def stumble(self, *args, **kwargs):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(Imagen, "draw", stumble)
+    words = ["draw", "a cube", "--weights", weights, "--out", tmp_path / "a.png"]
+    code, _, err = run(capsys, *words)
+    assert (code, err) == (1, "minimagen: unexpected TypeError: a bug; `minimagen --traceback …` shows where.\n")
+    with pytest.raises(TypeError):
+        run(capsys, "--traceback", *words)
+
+
+USAGE = {
+    "no command": ([], "required: COMMAND"),
+    "no such command": (["paint"], "invalid choice: 'paint'"),
+    "a word for a number": (["draw", "x", "--steps", "many"], "'many' is not a number, nor a list"),
+    "a percentile as it is said": (["draw", "x", "--percentile", "99.5"], "write the 99.5th percentile as 0.995"),
+    "no such threshold": (["draw", "x", "--threshold", "soft"], "there are static, dynamic and none"),
+    "a percentile without its threshold": (["draw", "x", "--percentile", "0.9", "--threshold", "static"], "belongs to"),
+    "a count of none": (["draw", "x", "--count", "0"], "0 is too few"),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_what_makes_no_sense_exits_with_two(name, capsys):
+    words, told = USAGE[name]
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert told in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_exits_with_130_and_leaves_nothing(weights, tmp_path):
+    words = ["draw", "a cube", "--weights", weights, "--steps", "100000", "--out", tmp_path / "p"]
+    process = subprocess.Popen([sys.executable, "-m", "minimagen", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "minimagen: interrupted; what was finished is kept."
+    assert "Traceback" not in err
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_closed_pipe_is_no_fault(weights, tmp_path):
+    draw = f"{sys.executable} -m minimagen draw 'a cube' --weights {weights} --out {tmp_path / 'p'}"
+    words = f"{draw} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", words], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Words
+
+
+def test_version_names_package_world_and_weights(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert code == 0
+    assert out.startswith("minimagen 0.") and "Toyland, version " in out and "weights" in out
+
+
+def test_help_teaches_by_example(capsys):
+    commands_of = next(a.choices for a in cli.parser()._actions if isinstance(a.choices, dict))
+    for name in commands_of:
+        code, out, _ = run(capsys, name, "--help")
+        assert code == 0 and "examples:" in out and f"minimagen {name} " in out
+
+
+def test_every_example_in_the_help_is_understood():
+    import shlex
+
+    commands_of = next(a.choices for a in cli.parser()._actions if isinstance(a.choices, dict))
+    for command in commands_of.values():
+        for line in command.epilog.splitlines():
+            if line.startswith("  minimagen "):
+                args = cli.parser().parse_args(shlex.split(line)[1:])
+                cli.check(cli.parser(), args)
+
+
+def test_blocks_show_a_picture_in_text():
+    image = to_pil(torch.tensor([1.0, -1.0]).view(1, 1, 2, 1).expand(1, 3, 2, 2))[0]
+    assert terminal.blocks(image, 2) == "\x1b[38;2;255;255;255;48;2;0;0;0m▀" * 2 + "\x1b[0m"
