@@ -1,7 +1,7 @@
 """Files that are whole or absent: atomic writes, and weights as safetensors with their SHA-256.
 
 A file appears under its name only once it is complete, so an interrupted run or a full disk never leaves half a
-checkpoint behind. What goes wrong is said in one sentence: a missing file is a `FileNotFoundError`, a damaged or foreign
+checkpoint behind. What goes wrong is one sentence: a missing file is a `FileNotFoundError`, a damaged or foreign
 one a `ValueError`, a disk that is full or read-only an `OSError`.
 """
 

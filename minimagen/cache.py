@@ -1,0 +1,106 @@
+"""Pictures rendered once and kept on disk, as bytes, in chunks that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from . import files
+
+CHUNK = 256  # pictures a file: at 64 px 3 MB, and two seconds of rendering
+
+
+class Cached(Dataset):
+    """The first `count` items of a source, each computed at most once. Endless itself: round after round, shuffled.
+
+    The first round goes through the source in its order and fills the cache as it goes; every later round meets each
+    picture with the next of its captions. Chunks are files of their own, written whole: an interrupted run loses at most
+    one, and several processes may fill one cache (`fill`), or use it while it is being filled.
+    """
+
+    def __init__(self, source: Any, folder: str | Path, count: int, seed: int = 0):
+        if count < 1:
+            raise ValueError(f"a cache holds at least one picture, not {count}")
+        self.source, self.folder, self.count, self.seed = source, Path(folder), count, seed
+        self.world = getattr(source, "world", None)
+        about = getattr(source, "about", {})
+        told = self.folder / "about.json"
+        if not told.exists():
+            files.write_json(told, about)
+        elif (theirs := files.read_json(told)) != json.loads(json.dumps(about)):
+            raise ValueError(f"{self.folder} is a cache of {theirs}, not of {about}: name another folder, or delete it")
+        self._open: dict[int, tuple[Tensor, list[list[str]], Tensor | None]] = {}
+        self._round: tuple[int, Tensor] | None = None
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        turn, k = divmod(index, self.count)
+        if turn:
+            if self._round is None or self._round[0] != turn:
+                generator = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) % 2**32)
+                self._round = turn, torch.randperm(self.count, generator=generator)
+            k = int(self._round[1][k])
+        images, captions, origins = self._chunk(k // CHUNK)
+        row = k % CHUNK
+        said = captions[row]
+        item: dict[str, Any] = {"image": images[row].float() / 127.5 - 1}
+        if said:
+            item |= {"caption": said[(turn + k) % len(said)], "captions": said}
+        return item if origins is None else item | {"origin": origins[row]}
+
+    def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        return [self[index] for index in indexes]
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.count // CHUNK)
+
+    @property
+    def filled(self) -> int:
+        """How many chunks are on disk."""
+        return sum(self._file(number).exists() for number in range(self.chunks))
+
+    def fill(self, part: int = 0, parts: int = 1) -> Iterator[int]:
+        """Compute what is missing, and yield each chunk's number. Process `part` of `parts` has every parts-th."""
+        for number in range(part, self.chunks, parts):
+            if not self._file(number).exists():
+                self._compute(number)
+                yield number
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.safetensors"
+
+    def _chunk(self, number: int) -> tuple[Tensor, list[list[str]], Tensor | None]:
+        if number not in self._open:
+            try:
+                self._open[number] = self._read(number)
+            except (FileNotFoundError, ValueError):  # absent, or damaged since: either way it can be had again
+                self._compute(number)
+                self._open[number] = self._read(number)
+        return self._open[number]
+
+    def _read(self, number: int) -> tuple[Tensor, list[list[str]], Tensor | None]:
+        tensors = files.load_tensors(self._file(number))
+        captions = json.loads(bytes(tensors["captions"].numpy()).decode())
+        return tensors["images"], captions, tensors.get("origins")
+
+    def _compute(self, number: int) -> None:
+        # a chunk is always whole, even if `count` cuts through it, so that a larger count can go on with it
+        indexes = range(number * CHUNK, (number + 1) * CHUNK)
+        many = getattr(self.source, "__getitems__", None)
+        images, captions, origins = [], [], []
+        for first in range(0, CHUNK, 32):  # a few at a time, which bounds the renderer's memory
+            some = indexes[first : first + 32]
+            for item in many(some) if many is not None else (self.source[i] for i in some):
+                images.append(((item["image"].cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+                captions.append(list(item.get("captions") or [item["caption"]] if "caption" in item else []))
+                if "origin" in item:
+                    origins.append(item["origin"])
+        words = torch.frombuffer(bytearray(json.dumps(captions).encode()), dtype=torch.uint8)
+        tensors = {"images": torch.stack(images), "captions": words}
+        files.save_tensors(self._file(number), tensors | ({"origins": torch.stack(origins)} if origins else {}))

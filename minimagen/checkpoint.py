@@ -1,0 +1,133 @@
+"""The state of a training run in one file, and what to do when somebody interrupts it.
+
+The file is safetensors: weights, averaged weights and Adam's moments as tensors, the counts as words beside them. There
+is no random state in it, for a run draws all its randomness from the seed and the picture's place (see `objective`).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from . import files
+
+if TYPE_CHECKING:
+    from .training import EMA
+
+NAME = "checkpoint.safetensors"
+NETWORK, AVERAGE, OPTIMIZER = "network/", "average/", "optimizer/"
+
+
+class Run:
+    """Where a run stands: its network, optimizer and averaged weights, and how far they are."""
+
+    def __init__(self, unet: nn.Module, optimizer: torch.optim.Optimizer, average: EMA | None, about: dict[str, Any]):
+        self.unet, self.optimizer, self.average, self.about = unet, optimizer, average, about
+        self.step, self.images, self.seconds = 0, 0, 0.0
+
+    def save(self, file: str | Path) -> None:
+        """The whole state, or nothing at all."""
+        tensors = {NETWORK + name: value for name, value in self.unet.state_dict().items()}
+        for name, p in self.unet.named_parameters():
+            for key, value in self.optimizer.state[p].items():
+                tensors[f"{OPTIMIZER}{name}/{key}"] = value
+        counts = {"step": self.step, "images": self.images, "seconds": self.seconds, "about": self.about}
+        if self.average is not None:
+            tensors |= {AVERAGE + name: value for name, value in self.average.average.items()}
+            counts["updates"] = self.average.updates
+        files.save_tensors(file, tensors, {"run": json.dumps(counts)})
+
+    def load(self, file: str | Path) -> None:
+        """Continue where `save` stopped, bit for bit."""
+        counts = self._counts(file)
+        tensors = files.load_tensors(file)
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        files.load_into(self.unet, under(NETWORK), file)
+        moments = under(OPTIMIZER)
+        states: dict[int, dict[str, Tensor]] = {}
+        for i, (name, p) in enumerate(self.unet.named_parameters()):
+            keys = [key for key in moments if key.rpartition("/")[0] == name]
+            # in the parameter's own memory layout, without which a resumed step may round differently
+            states[i] = {
+                key.rpartition("/")[2]: torch.empty_like(p).copy_(moments[key]) if moments[key].ndim else moments[key]
+                for key in keys
+            }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": {i: s for i, s in states.items() if s}, "param_groups": groups})
+        if self.average is not None:
+            saved = under(AVERAGE)
+            if saved:
+                self.average.updates = counts.get("updates", 0)
+            for name, value in self.average.average.items():  # a run that kept no average begins one from its weights
+                value.copy_(saved.get(name, tensors[NETWORK + name]))
+        self.step, self.images, self.seconds = counts["step"], counts["images"], counts["seconds"]
+
+    def _counts(self, file: str | Path) -> dict[str, Any]:
+        words = files.load_metadata(file).get("run")
+        if words is None:
+            raise ValueError(f"{file} is no training run's checkpoint")
+        counts = json.loads(words)
+        for name, mine in self.about.items():
+            theirs = counts["about"].get(name)
+            if theirs is not None and mine is not None and theirs != mine:
+                raise ValueError(f"{file} is of a run with {name} {theirs}, and this one has {name} {mine}")
+        return counts
+
+
+class Guard:
+    """Ctrl-C and a polite kill wait for the end of the step being computed, so that the checkpoint is of a whole step.
+
+    Outside a step, as in the caller's own lines, they act at once; so does a second one. Other threads catch nothing.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.busy = self.forced = False
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def caught(self) -> bool:
+        return self.number is not None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+
+    def repeat(self) -> None:
+        """Do now what the caught signal asked for."""
+        if self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.number is not None:
+            raise SystemExit(128 + self.number)
+
+    def _handle(self, number: int, _: object) -> None:
+        again, self.number = self.caught, number
+        if again or not self.busy:
+            self.forced = self.busy
+            self.repeat()

@@ -1,0 +1,298 @@
+"""Pictures with captions: the toy world, a folder of your own, or streamed shards.
+
+An item is {"image": (3, H, W) float32 in [−1, 1], "caption": str}. Any map-style data set of such items will do, a
+plain list too; one without a length is an endless stream that is asked for item 0, 1, 2, …
+
+    ToylandImages(64)                      rendered as they are needed, for ever
+    Cached(ToylandImages(64), "cache", count=50_000)      rendered once, kept on disk, captioned anew each time round
+    Folder("pictures", 64)                 cat.png beside cat.txt, or metadata.jsonl as Hugging Face's imagefolder
+    shards("shards/{000..009}.tar", 64)    WebDataset
+"""
+
+from __future__ import annotations
+
+import glob
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+from .cache import Cached as Cached
+
+if TYPE_CHECKING:
+    from .toyland.scene import Scene
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+CAPTIONS = ("caption", "text", "prompt")  # the columns in which people keep captions, the first that is there is read
+NEIGHBOURS = 8  # consecutive scenes share their crop's window, so that they are rendered in one go
+
+
+class ToylandImages(Dataset):
+    """An endless stream of Toyland: item i is a function of (seed, i) alone, whoever asks, in whatever order.
+
+    crop: only a random window of so many pixels of the whole picture, at the item's "origin" (x, y); None = off.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        split: str = "train",
+        *,
+        crop: int | None = None,
+        grid: int = 4,
+        seed: int = 0,
+        device: str = "cpu",
+    ):
+        from .toyland.scene import WORLD_VERSION
+
+        if crop is not None and (crop > size or crop % grid or size % grid):
+            raise ValueError(f"a crop of {crop} px does not fit a {size} px picture in steps of {grid} px")
+        self.size, self.split, self.crop, self.grid, self.seed, self.device = size, split, crop, grid, seed, device
+        self.world = WORLD_VERSION
+        self.about = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "seed": seed}
+
+    def scene(self, index: int) -> Scene:
+        from .toyland import random_scene
+
+        return random_scene((self.seed << 40) + index, self.split)
+
+    def origin(self, index: int) -> tuple[int, int]:
+        """Where item `index`'s window begins, in pixels."""
+        if self.crop is None:
+            return 0, 0
+        rng, room = random.Random(f"{self.seed}/{index // NEIGHBOURS}"), (self.size - self.crop) // self.grid
+        return rng.randint(0, room) * self.grid, rng.randint(0, room) * self.grid
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        from .toyland import render
+
+        scenes = [self.scene(i) for i in indexes]
+        origins = [self.origin(i) for i in indexes]
+        images: dict[int, Tensor] = {}
+        for x, y in dict.fromkeys(origins):
+            rows = [row for row, origin in enumerate(origins) if origin == (x, y)]
+            edge = self.crop or self.size
+            window = None if self.crop is None else tuple(v / self.size for v in (x, y, x + edge, y + edge))
+            rendered = render([scenes[row] for row in rows], self.size, window=window, device=self.device)
+            images.update(zip(rows, rendered, strict=True))
+        items = []
+        for row, (index, scene) in enumerate(zip(indexes, scenes, strict=True)):
+            captions = list(scene.captions)
+            caption = random.Random(f"{self.seed}/{index}/caption").choice(captions)
+            items.append({"image": images[row], "caption": caption, "captions": captions})
+            if self.crop is not None:
+                items[-1]["origin"] = torch.tensor(origins[row])
+        return items
+
+
+class Folder(Dataset):
+    """A folder of pictures of any size and mode, each with a caption in NAME.txt beside it, or all in metadata.jsonl.
+
+    Pictures are turned as their camera says, laid on white where they are transparent, shrunk until the shorter side
+    fits, and cut to the middle square.
+    """
+
+    def __init__(self, folder: str | Path, size: int):
+        self.folder, self.size = Path(folder), size
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {self.folder}")
+        datasets = _library("datasets")
+        if any((self.folder / f"metadata.{kind}").exists() for kind in ("jsonl", "csv", "parquet")):
+            try:
+                self.rows = datasets.load_dataset("imagefolder", data_dir=str(self.folder), split="train")
+            except (datasets.exceptions.DatasetsError, ValueError, OSError) as fault:
+                raise ValueError(f"the metadata file in {self.folder} cannot be used: {_innermost(fault)}") from fault
+            column = next((name for name in CAPTIONS if name in self.rows.column_names), None)
+            if column is None or "image" not in self.rows.column_names:
+                raise ValueError(
+                    f"the metadata file in {self.folder} needs the columns file_name and one of {', '.join(CAPTIONS)}"
+                )
+            self.rows = self.rows.select_columns(["image", column]).rename_columns(
+                {column: "caption"} if column != "caption" else {}
+            )
+        else:
+            self.rows = datasets.Dataset.from_dict(self._beside())
+        # paths for now, not pictures: a broken file is to be named when it is met
+        self.rows = self.rows.cast_column("image", datasets.Image(decode=False))
+
+    def _beside(self) -> dict[str, list[str]]:
+        found = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in PICTURES)
+        if not found:
+            raise ValueError(f"{self.folder} holds no pictures; those that are read end in {', '.join(PICTURES)}")
+        bare = [p for p in found if not p.with_suffix(".txt").exists()]
+        if bare:
+            more = f", and {len(bare) - 1} others have none either" if len(bare) > 1 else ""
+            raise ValueError(
+                f"{bare[0]} has no caption: write it into {bare[0].with_suffix('.txt').name} beside it{more}"
+            )
+        captions = [" ".join(p.with_suffix(".txt").read_text(encoding="utf-8").split()) for p in found]
+        return {"image": [str(p) for p in found], "caption": captions}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        path = row["image"]["path"]
+        if row["caption"] is None:
+            raise ValueError(f"{path} has an empty caption in the metadata file")
+        try:
+            with Image.open(path) as image:
+                return {"image": to_tensor(image, self.size), "caption": row["caption"]}
+        except (UnidentifiedImageError, OSError) as fault:
+            raise ValueError(f"{path} is no whole picture ({fault}): mend it or take it out of the folder") from fault
+
+
+def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: int = 0) -> IterableDataset:
+    """A stream of tar files in WebDataset's layout (NAME.jpg with NAME.txt), split among processes and workers.
+
+    urls: "shards/{000..009}.tar", a list, or what else webdataset opens. shuffle: the buffer's size (0 = off).
+    A resumed run reads a stream from its beginning: only indexed data continue where they were.
+    """
+    wds = _library("webdataset")
+    names = wds.shardlists.expand_urls(urls) if isinstance(urls, str) else list(urls)
+    names = [name for pattern in names for name in (sorted(glob.glob(pattern)) if "*" in pattern else [pattern])]
+    local = [name for name in names if "://" not in name and not name.startswith("pipe:")]
+    lost = [name for name in local if not Path(name).exists()]
+    if lost or not names:
+        raise FileNotFoundError(f"there is no shard {lost[0] if lost else urls}")
+
+    def item(sample: dict[str, Any]) -> dict[str, Any]:
+        image = next((v for k, v in sample.items() if isinstance(v, Image.Image)), None)
+        caption = next((sample[k] for k in ("txt", "text", "caption") if k in sample), None)
+        if caption is None and isinstance(sample.get("json"), dict):
+            caption = next((sample["json"][name] for name in CAPTIONS if name in sample["json"]), None)
+        if image is None or caption is None:
+            lacking = "picture" if image is None else "caption"
+            raise ValueError(
+                f"{sample['__key__']} in {sample['__url__']} has no {lacking}: NAME.jpg and NAME.txt go together"
+            )
+        return {"image": to_tensor(image, size), "caption": " ".join(caption.split())}
+
+    stream = wds.WebDataset(
+        names,
+        shardshuffle=len(names) if shuffle else False,
+        nodesplitter=wds.split_by_node,
+        seed=seed,
+        empty_check=False,
+    )
+    stream = stream.decode("pil", handler=wds.reraise_exception)
+    return (stream.shuffle(shuffle, seed=seed) if shuffle else stream).map(item)
+
+
+def to_tensor(image: Image.Image, size: int) -> Tensor:
+    """A picture of any mode → the middle square, (3, size, size) in [−1, 1]."""
+    image = ImageOps.exif_transpose(image)
+    if (
+        image.mode.startswith("I") or image.mode == "F"
+    ):  # 16 bits a pixel and more: PIL would clip where it should scale
+        values = np.asarray(image, dtype=np.float32)
+        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def batches(
+    data: Any, batch: int, start: int = 0, rank: int = 0, world: int = 1, workers: int = 0, seed: int = 0
+) -> Iterator[dict[str, Any]]:
+    """{"image": (batch, 3, H, W), "caption": [str, …]} for ever, beginning with place `start` of the run.
+
+    Process `rank` of `world` has its share of every batch · world places. Finite data are shuffled anew each round.
+    """
+    if isinstance(data, IterableDataset):
+        loader = DataLoader(data, batch, num_workers=workers, collate_fn=collate, drop_last=True)
+        stream: Iterator[dict[str, Any]] = _again(loader, batch)
+    else:
+        order = Order(data, batch, start, rank, world, seed)
+        stream = iter(DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate))
+    return stream
+
+
+class Order(Sampler[list[int]]):
+    """Which item stands at which place of a run: by a shuffle of (seed, round), or the place itself in endless data."""
+
+    def __init__(self, data: Any, batch: int, start: int, rank: int, world: int, seed: int):
+        if batch < 1:
+            raise ValueError(f"a batch holds at least one picture, not {batch}")
+        self.count = len(data) if hasattr(data, "__len__") else None
+        if self.count == 0:
+            raise ValueError("there are no pictures to train on: the data are empty")
+        self.first, self.stride, self.batch, self.seed = start + rank * batch, batch * world, batch, seed
+        self._round: tuple[int, Tensor] | None = None
+
+    def at(self, place: int) -> int:
+        if self.count is None:
+            return place
+        turn, k = divmod(place, self.count)
+        if self._round is None or self._round[0] != turn:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) % 2**32)
+            self._round = turn, torch.randperm(self.count, generator=generator)
+        return int(self._round[1][k])
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.first
+        while True:
+            yield [self.at(place) for place in range(first, first + self.batch)]
+            first += self.stride
+
+
+def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Items → a batch, refusing what is no picture in [−1, 1]."""
+    for item in items:
+        if not isinstance(item, Mapping) or "image" not in item:
+            raise ValueError('the data\'s items must be {"image": (3, H, W) in [−1, 1], "caption": str}')
+    images = [item["image"] for item in items]
+    first = images[0]
+    if not isinstance(first, Tensor) or first.ndim != 3 or first.shape[0] != 3 or not first.is_floating_point():
+        kind = f"{tuple(first.shape)} {first.dtype}" if isinstance(first, Tensor) else type(first).__name__
+        raise ValueError(f"a picture must be a float tensor (3, H, W) in [−1, 1], and this is {kind}")
+    if any(image.shape != first.shape for image in images):
+        raise ValueError("the data's pictures are of different sizes; bring them to one")
+    x = torch.stack(images)
+    if not float(x.abs().amax()) <= 1.001:  # also true of NaN
+        raise ValueError(
+            f"pictures lie in [−1, 1], and these reach {float(x.abs().amax()):.4g}: uint8 / 127.5 − 1 does it"
+        )
+    batch: dict[str, Any] = {"image": x}
+    if all("caption" in item for item in items):
+        batch["caption"] = [item["caption"] for item in items]
+    if all("origin" in item for item in items):
+        batch["origin"] = torch.stack([item["origin"] for item in items])
+    return batch
+
+
+def _again(loader: DataLoader, batch: int) -> Iterator[dict[str, Any]]:
+    while True:
+        count = 0
+        for item in loader:
+            count += 1
+            yield item
+        if not count:
+            raise ValueError(f"the stream ended before it filled a batch of {batch} pictures")
+
+
+def _library(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as fault:
+        raise ImportError(f"this needs the {name} library: pip install 'minimagen-course[data]'") from fault
+
+
+def _innermost(fault: BaseException) -> BaseException:
+    while fault.__cause__ is not None or fault.__context__ is not None:
+        fault = fault.__cause__ or fault.__context__  # type: ignore[assignment]
+    return fault
