@@ -140,7 +140,7 @@ def test_a_residual_denoiser_asks_for_the_picture_it_corrects():
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x"])
 def test_loss_terms_of_an_exact_network_leave_what_cannot_be_known(prediction):
-    """E|x − x̂|² of N(m, s²) is s²σ²/(α²s² + σ²); in the network's own space it is that, times the conversion's factor squared."""
+    """E|x − x̂|² of N(m, s²) is s²σ²/(α²s² + σ²); in the network's space, times the conversion's factor²."""
     exact = Gaussian()
     denoiser = Denoiser(Network(exact, prediction), exact.schedule, prediction)
     generator = torch.Generator().manual_seed(0)
