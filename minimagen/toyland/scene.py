@@ -1,7 +1,7 @@
 """What a Toyland scene is: its vocabulary, its things, and where they stand.
 
-World: x to the right, y up, z away from the camera; the floor is y = 0. A thing's (x, z) is the centre of its footprint and
-y the height of its base, so a thing on the floor has y = 0 and a thing on top of another has the height of that other.
+World: x to the right, y up, z away from the camera; the floor is y = 0. A thing's (x, z) is the centre of its
+footprint and y the height of its base: 0 on the floor, and on top of another thing that thing's height.
 A scene says everything that its picture shows. It knows nothing of pixels.
 """
 
@@ -34,7 +34,7 @@ def _known(value: str, names: tuple[str, ...], kind: str) -> None:
 
 @dataclass(frozen=True)
 class Thing:
-    """One toy: what it is, and where it stands (x, z: centre of its footprint; y: height of its base; yaw in radians)."""
+    """One toy: what it is, and where it stands (x, z: centre of its footprint; y: of its base; yaw in radians)."""
 
     shape: str
     color: str
