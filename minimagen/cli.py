@@ -81,9 +81,9 @@ class _Version(argparse.Action):
     """`--version` names the package, the version of Toyland, and the weights that are found."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from .resources import about
+        from .commands import version
 
-        print(about())
+        print(version())
         parser.exit(OK)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from argparse import Namespace
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def version() -> str:
+    """What `minimagen --version` says: package, version of Toyland, and every network that ships, by its SHA-256."""
+    from . import __version__
+    from .resources import data_folder
+    from .toyland.scene import WORLD_VERSION
+
+    lines = [f"minimagen {__version__}", f"Toyland, version {WORLD_VERSION}"]
+    configs = sorted(data_folder().glob("*/config.json"))
+    for path in configs:
+        digest = json.loads(path.read_text(encoding="utf-8")).get("sha256", "")
+        lines.append(f"weights {path.parent.name} {digest[:12]}".strip())
+    return "\n".join(lines if configs else [*lines, "no weights ship with this copy"])
 
 
 def draw(args: Namespace) -> None:

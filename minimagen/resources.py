@@ -6,7 +6,6 @@ In a checkout the weights lie in `data/` beside the package; in an installed whe
 
 from __future__ import annotations
 
-import json
 from importlib import metadata
 from pathlib import Path
 
@@ -58,19 +57,3 @@ def other_minimagen() -> str | None:
         f"the unrelated package `minimagen` {version} is installed beside {DISTRIBUTION}, and their files mix; "
         f"run `pip uninstall minimagen`, then `pip install --force-reinstall --no-deps {DISTRIBUTION}`"
     )
-
-
-def about() -> str:
-    """What `minimagen --version` says: package, version of Toyland, and every network that ships, by its SHA-256."""
-    from . import __version__
-    from .toyland.scene import WORLD_VERSION
-
-    lines = [f"minimagen {__version__}", f"Toyland, version {WORLD_VERSION}"]
-    try:
-        configs = sorted(data_folder().glob("*/config.json"))
-    except FileNotFoundError as fault:
-        return "\n".join([*lines, str(fault)])
-    for path in configs:
-        digest = json.loads(path.read_text()).get("sha256")
-        lines.append(f"weights {path.parent.name}" + (f" {digest[:12]}" if digest else ""))
-    return "\n".join(lines if configs else [*lines, f"no weights in {data_folder()}"])
