@@ -148,6 +148,7 @@ def augment(low_res: Tensor, level: float | Tensor, generator: Generators = None
 
 def upsample(images: Tensor, size: int) -> Tensor:
     """(B, 3, h, w) → (B, 3, size, size), bicubic: the picture an SR stage begins from."""
-    return (
-        images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="bicubic", align_corners=False)
-    )
+    if images.shape[-1] == size:
+        return images
+    # antialias=True is Catmull and Rom's kernel, which keeps straight ramps straight; torch's other one ripples
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)

@@ -39,23 +39,21 @@ class Points:
 
 
 class Network(nn.Module):
-    """A network that answers what the exact denoiser knows, as ε, v or x; it counts its calls, in pictures and in passes."""
+    """A network that answers what the exact denoiser knows, as ε, v or x."""
 
     def __init__(self, exact, prediction: str):
         super().__init__()
         self.exact, self.prediction = exact, prediction
-        self.passes, self.pictures = 0, 0
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, z: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        self.passes, self.pictures = self.passes + 1, self.pictures + len(z)
         t = (t + 1) / 1000
         alpha, sigma = self.exact.schedule(t, like=z)
         return from_x(self.exact(z, t, cond).x, z, alpha, sigma, self.prediction)
 
 
 class Small(nn.Module):
-    """A small random network with every input in its output: z, t, text (its mean), low_res and aug. Smooth and bounded."""
+    """A small random network that depends on all its inputs: z, t, text (its mean), low_res and aug."""
 
     def __init__(self, seed: int = 0, text_dim: int = 8, enlarges: bool = False, out_channels: int = 3):
         super().__init__()
