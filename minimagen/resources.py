@@ -18,9 +18,8 @@ def data_folder(*parts: str) -> Path:
     inside, beside = _HERE / "_data", _HERE.parent / "data"
     folder = inside if inside.is_dir() else beside
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"the shipped weights are missing: there is neither {inside} nor {beside}; install {DISTRIBUTION} again"
-        )
+        cure = other_minimagen() or f"install {DISTRIBUTION} again"
+        raise FileNotFoundError(f"the shipped weights are missing: there is neither {inside} nor {beside}; {cure}")
     path = folder.joinpath(*parts)
     if not path.exists():
         raise FileNotFoundError(

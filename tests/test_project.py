@@ -125,8 +125,10 @@ def rooms_above(path: Path) -> list[str]:
     floor = FLOORS[inside.parts[0].removesuffix(".py")]
     names = []
     for node in running(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == len(inside.parts):
-            names += [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and (node.level == len(inside.parts) or node.level == 0):
+            module = (node.module or "").removeprefix("minimagen").strip(".") if node.level == 0 else node.module
+            if node.level or (node.module or "").startswith("minimagen"):
+                names += [module.split(".")[0]] if module else [alias.name for alias in node.names]
     return [name for name in names if FLOORS.get(name, -1) > floor]
 
 
