@@ -208,6 +208,11 @@ class UNet(nn.Module):
         """Every layer that attends to text, in the order in which a picture meets them."""
         return [m for m in self.modules() if isinstance(m, Attention) and m.to_text]
 
+    @property
+    def untrained(self) -> bool:
+        """Whether this network still returns the zeros it was born with."""
+        return self.conv_out.weight.device.type != "meta" and not bool(self.conv_out.weight.any())
+
     def prepare(self, cond: Cond) -> Cond:
         """What depends on the sentence alone: keys, values, pooled vector. Once a picture, not once a step."""
         text = cond.text
