@@ -52,7 +52,7 @@ class Stage:
     @property
     def enlarges(self) -> bool:
         """Whether this stage starts from a smaller picture."""
-        return self.denoiser.unet.config.in_channels == 6
+        return bool(self.denoiser.unet.config.enlarges)
 
     def sampling(self, null: Text | None) -> Thresholded:
         """The denoiser as it is sampled: guided, then thresholded."""

@@ -134,8 +134,8 @@ def train(
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
     resume: continue the run in `out`, if there is one. `steps` and `minutes` count earlier sessions too.
 
-    When the loop ends, or is left, the network holds the averaged weights. `accelerate launch` and `torchrun` need no other
-    code.
+    When the loop ends, or is left, the network holds the averaged weights. `accelerate launch` and `torchrun` change
+    nothing in the code.
     """
     if (steps is None) == (minutes is None):
         raise ValueError("give training a budget: either steps= or minutes=")
@@ -220,7 +220,9 @@ def _step(
     size, total = count // parts, torch.zeros((), device=device)
     # dropout and the like follow the run's places too, and the caller's random state stays as it is
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(task.seed + first)
+        torch.default_generator.manual_seed(task.seed + first)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(task.seed + first)
         for part in range(parts):
             rows = slice(part * size, (part + 1) * size)
             places = torch.arange(first, first + count)[rows]
@@ -260,4 +262,3 @@ def _finish(accelerator: Any, network: nn.Module, average: EMA | None, unet: nn.
     if average is not None and average.updates:
         average.copy_to(unet)
     unet.eval()
-    unet.untrained = False  # type: ignore[assignment]

@@ -91,6 +91,11 @@ class UNetConfig:
             raise ValueError(f"a size of {self.size} px is not divisible by {self.multiple}, which this network needs")
 
     @property
+    def enlarges(self) -> bool:
+        """Whether this network is of an SR stage, and sees low_res beside z."""
+        return self.in_channels == 6
+
+    @property
     def attends_text(self) -> bool:
         return any("text" in kind for kind in (*self.attention, self.mid_attention))
 

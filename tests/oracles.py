@@ -62,7 +62,7 @@ class Small(nn.Module):
             self.conv = nn.Conv2d(6 if enlarges else 3, 16, 3, padding=1)
             self.time, self.text = nn.Linear(1, 16), nn.Linear(text_dim, 16)
             self.out = nn.Conv2d(16, out_channels, 3, padding=1)
-        self.config = type("Config", (), {"in_channels": 6 if enlarges else 3})()
+        self.config = type("Config", (), {"enlarges": enlarges})()
         self.requires_grad_(False)
 
     def forward(self, z: Tensor, t: Tensor, cond: Cond) -> Tensor:
