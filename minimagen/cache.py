@@ -20,8 +20,8 @@ class Cached(Dataset):
     """The first `count` items of a source, each computed at most once. Endless itself: round after round, shuffled.
 
     The first round goes through the source in its order and fills the cache as it goes; every later round meets each
-    picture with the next of its captions. Chunks are files of their own, written whole: an interrupted run loses at most
-    one, and several processes may fill one cache (`fill`), or use it while it is being filled.
+    picture with the next of its captions. Chunks are files of their own, written whole: an interrupted run loses one at
+    most, and several processes may fill one cache (`fill`), or use it while it is being filled.
     """
 
     def __init__(self, source: Any, folder: str | Path, count: int, seed: int = 0):

@@ -211,12 +211,18 @@ def batches(
 
     Process `rank` of `world` has its share of every batch · world places. Finite data are shuffled anew each round.
     """
+    # a generator of its own, for else the loader draws its workers' seeds from the caller's
+    options: dict[str, Any] = {
+        "num_workers": workers,
+        "collate_fn": collate,
+        "generator": torch.Generator().manual_seed(seed),
+    }
     if isinstance(data, IterableDataset):
-        loader = DataLoader(data, batch, num_workers=workers, collate_fn=collate, drop_last=True)
+        loader = DataLoader(data, batch, drop_last=True, **options)
         stream: Iterator[dict[str, Any]] = _again(loader, batch)
     else:
         order = Order(data, batch, start, rank, world, seed)
-        stream = iter(DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate))
+        stream = iter(DataLoader(data, batch_sampler=order, **options))
     return stream
 
 
