@@ -101,7 +101,7 @@ def _stands_on(a: Thing, b: Thing, margin: float) -> bool:
 
 
 def random_scene(seed: int, split: str = "train") -> Scene:
-    """The scene of this seed: with nothing held out ("train"), with something held out ("heldout"), or either ("all")."""
+    """The scene of this seed: nothing in it held out ("train"), something held out ("heldout"), or either ("all")."""
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
     rng = random.Random(3 * seed + SPLITS.index(split))
@@ -127,8 +127,7 @@ def _thing(rng: random.Random, split: str, size: str | None = None, shapes: tupl
         pattern = "plain" if rng.random() < PLAIN else _pick(rng, PATTERNS[1:])
         size = size or _pick(rng, SIZES)
         if split != "train" or not look_held_out(shape, color, size, material, pattern):
-            yaw = _between(rng, -0.6, 0.6) if shape == "ring" else _between(rng, 0.0, 2 * pi)  # a ring shows its hole
-            return Thing(shape, color, size, material, pattern, yaw=round(yaw, 4))
+            return _turned(rng, Thing(shape, color, size, material, pattern))
 
 
 def _different(rng: random.Random, split: str, count: int) -> list[Thing]:
@@ -149,7 +148,7 @@ def _draw(rng: random.Random, split: str, kind: str, relation: str, size: str, u
     if kind == "one":
         things = _scatter(rng, [_thing(rng, split, size)], spread=0.7)
     elif kind == "count":
-        things = _scatter(rng, [_thing(rng, split, size)] * (2 + int(4 * u)))
+        things = _count(rng, _thing(rng, split, size), 2 + int(4 * u))
     elif kind == "several":
         things = _scatter(rng, _different(rng, split, 2 if u < 0.4 else 3))
     else:
@@ -180,7 +179,8 @@ def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, cover
     """Things on the floor, one after another where there is room: apart on the floor, and apart in the picture."""
     placed: list[Thing] = []
     boxes: list[camera.Box] = []
-    for thing in things:
+    for one in things:
+        thing = _turned(rng, one)
         r = camera.radius(thing.shape, thing.size)
         for _ in range(40):
             z = spread * _between(rng, camera.Z_NEAR + 0.3 * r, camera.Z_FAR - r)
@@ -189,7 +189,7 @@ def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, cover
                 continue
             box = _box(t)
             if camera.inside(box) and all(camera.overlap(box, b) <= cover for b in boxes):
-                placed.append(replace(t, yaw=t.yaw if len(things) == 1 else _turn(rng, t)))
+                placed.append(t)
                 boxes.append(box)
                 break
         else:
@@ -197,8 +197,31 @@ def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, cover
     return placed
 
 
-def _turn(rng: random.Random, t: Thing) -> float:
-    return t.yaw if t.shape == "ring" else round(_between(rng, 0.0, 2 * pi), 4)
+def _count(rng: random.Random, thing: Thing, count: int) -> list[Thing] | None:
+    """So many of a kind. Four or five large ones fit only in two rows, the far one seen in the gaps of the near one."""
+    if count < 4 or thing.size == "small":
+        return _scatter(rng, [thing] * count)
+    near = (-1.35, 1.35) if rng.random() < 0.5 or count == 5 else (0.0,)
+    columns = {2: (-1.4, 1.4), 3: (-2.45, 0.0, 2.45)}[count - len(near)]
+    rows = [(x, -2.1) for x in near] + [(x, 2.4) for x in columns]
+    placed: list[Thing] = []
+    for x, z in rows:
+        t = _at(_turned(rng, thing), x + _between(rng, -0.12, 0.12), z + _between(rng, -0.25, 0.25))
+        box = _box(t)
+        if (
+            not camera.inside(box)
+            or not _apart(t, placed, 0.0)
+            or any(camera.overlap(box, _box(o)) > 0.1 for o in placed)
+        ):
+            return None
+        placed.append(t)
+    rng.shuffle(placed)
+    return placed
+
+
+def _turned(rng: random.Random, t: Thing) -> Thing:
+    low, high = (-0.6, 0.6) if t.shape == "ring" else (0.0, 2 * pi)  # a ring shows its hole
+    return replace(t, yaw=round(_between(rng, low, high), 4))
 
 
 def _related(rng: random.Random, split: str, relation: str) -> list[Thing] | None:
