@@ -123,6 +123,9 @@ class Folder(Dataset):
             self.rows = datasets.Dataset.from_dict(self._beside())
         # paths for now, not pictures: a broken file is to be named when it is met
         self.rows = self.rows.cast_column("image", datasets.Image(decode=False))
+        lost = next((image["path"] for image in self.rows["image"] if not Path(image["path"]).exists()), None)
+        if lost is not None:
+            raise ValueError(f"the metadata file in {self.folder} names {lost}, which is not there")
 
     def _beside(self) -> dict[str, list[str]]:
         found = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in PICTURES)
@@ -299,6 +302,6 @@ def _library(name: str) -> Any:
 
 
 def _innermost(fault: BaseException) -> BaseException:
-    while fault.__cause__ is not None or fault.__context__ is not None:
-        fault = fault.__cause__ or fault.__context__  # type: ignore[assignment]
+    while (deeper := fault.__cause__ or fault.__context__) is not None:
+        fault = deeper
     return fault
