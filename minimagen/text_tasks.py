@@ -1,0 +1,140 @@
+"""What a small T5 is trained on: the two kinds of exercise, text → text, and batches of them.
+
+span corruption    a red <extra_id_0> left of a <extra_id_1> cone → <extra_id_0> cube <extra_id_1> small blue
+text-to-text       pairs of the corpus: a sentence or a word with a prefix that names the task, and its answer
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .tokenizer import SENTINELS
+
+POOL = 2048  # examples that are drawn together and sorted by length, so that batches need little padding
+
+
+class Corpus(Protocol):
+    """Text to learn from, the same for the same seed: sentences, and (question, answer) pairs."""
+
+    def sentences(self, seed: int, n: int) -> Sequence[str]: ...
+    def pairs(self, seed: int, n: int) -> Sequence[tuple[str, str]]: ...
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """How much of what."""
+
+    batch: int = 4096  # tokens that go into the encoder in a step
+    spans: float = 0.5  # part of the examples that are span corruption; the others are pairs
+    noise: float = 0.2  # part of a sentence's tokens that span corruption takes out
+    span: float = 2.0  # mean length of a span
+    spelled: float = 0.03  # part of the words that are read letter by letter, so that letters get a word's meaning
+
+
+def corrupt(ids: Sequence[int], sentinels: Sequence[int], rng: random.Random, noise: float, span: float):
+    """(input, target) of span corruption: spans of ids give way to sentinels, and the target says what they held.
+
+    noise·len(ids) ids are taken out, in spans of `span` ids on average; at least one is taken, and one is left.
+    """
+    n = len(ids)
+    if n < 2:
+        return list(ids), [sentinels[0]]
+    gone = min(max(round(noise * n), 1), n - 1)
+    count = min(max(round(gone / span), 1), n - gone, len(sentinels))
+    lengths, gaps = _parts(gone, count, rng), _parts(n - gone, count, rng)
+    pieces = [p for pair in zip(gaps, lengths, strict=True) for p in pair]  # kept and taken out by turns
+    taken = False
+    if rng.random() < 0.5:  # half of the sentences begin with a span
+        pieces, taken = pieces[::-1], True
+    source: list[int] = []
+    target: list[int] = []
+    at, used = 0, iter(sentinels)
+    for length in pieces:
+        piece = ids[at : at + length]
+        if taken:
+            sentinel = next(used)
+            source.append(sentinel)
+            target += [sentinel, *piece]
+        else:
+            source += piece
+        at, taken = at + length, not taken
+    return source, target
+
+
+def _parts(total: int, count: int, rng: random.Random) -> list[int]:
+    """A random way to write `total` as a sum of `count` positive numbers."""
+    cuts = [0, *sorted(rng.sample(range(1, total), count - 1)), total]
+    return [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+class Examples:
+    """Batches without end: each is a function of (seed, its number) alone, so that a run can be resumed exactly."""
+
+    def __init__(self, corpus: Corpus, tokenizer: Any, tasks: Tasks = Tasks(), seed: int = 0) -> None:
+        self.corpus, self.tasks, self.seed = corpus, tasks, seed
+        self.tokenizer, self.end = tokenizer, tokenizer.eos_token_id
+        self.sentinels = tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(SENTINELS)])
+        self.space = tokenizer.convert_tokens_to_ids("▁")
+        self._words: dict[str, list[int]] = {}
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids, without the end token. A sentence is cut word by word, and each word once."""
+        return [i for word in text.split() for i in self._word(word)]
+
+    def _word(self, word: str) -> list[int]:
+        if word not in self._words:
+            if len(self._words) > 200_000:  # signs bear random letters: do not keep them all
+                self._words.clear()
+            self._words[word] = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+        return self._words[word]
+
+    def spelled(self, text: str, rng: random.Random) -> list[int]:
+        """As `ids`, with some words cut into letters, so that the letters of an unknown word mean something too."""
+        ids: list[int] = []
+        for word in text.split():
+            if word.isalpha() and rng.random() < self.tasks.spelled:
+                ids += [self.space, *self.tokenizer.convert_tokens_to_ids(list(word.lower()))]
+            else:
+                ids += self._word(word)
+        return ids
+
+    def pool(self, seed: int) -> list[tuple[list[int], list[int]]]:
+        """POOL examples of both kinds, (source, target), each with its end token."""
+        rng = random.Random(seed)
+        count = round(POOL * self.tasks.spans)
+        examples = []
+        for sentence in self.corpus.sentences(seed, count):
+            source, target = corrupt(
+                self.spelled(sentence, rng), self.sentinels, rng, self.tasks.noise, self.tasks.span
+            )
+            examples.append(([*source, self.end], [*target, self.end]))
+        for question, answer in self.corpus.pairs(seed, POOL - count):
+            examples.append(([*self.spelled(question, rng), self.end], [*self.ids(answer), self.end]))
+        return examples
+
+    def batches(self, number: int = 0, skip: int = 0) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """(pool's number, batch's number in it, sources, targets), from pool `number` on, less its first `skip`.
+
+        What is padding is 0 in the sources and −100 in the targets.
+        """
+        while True:
+            seed = (self.seed << 40) + number * POOL  # far enough apart for a corpus that counts its sentences from it
+            groups: list[list[tuple[list[int], list[int]]]] = [[]]
+            for example in sorted(self.pool(seed), key=lambda e: len(e[0])):
+                if (len(groups[-1]) + 1) * len(example[0]) > self.tasks.batch:
+                    groups.append([])
+                groups[-1].append(example)
+            random.Random(seed).shuffle(groups)
+            for i, group in enumerate(groups[skip:], start=skip):
+                yield number, i, _padded([s for s, _ in group], 0), _padded([t for _, t in group], -100)
+            number, skip = number + 1, 0
+
+
+def _padded(rows: list[list[int]], value: int) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
