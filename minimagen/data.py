@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CAPTIONS = ("caption", "text", "prompt")  # the columns in which people keep captions, the first that is there is read
-NEIGHBOURS = 8  # consecutive scenes share their crop's window, so that they are rendered in one go
+GRID = 4  # pixels a low-res pixel: windows begin at multiples of it
 
 
 class ToylandImages(Dataset):
     """An endless stream of Toyland: item i is a function of (seed, i) alone, whoever asks, in whatever order.
 
     crop: only a random window of so many pixels of the whole picture, at the item's "origin" (x, y); None = off.
+    captions: how many ways of saying it an item brings along, for a cache to take turns with.
     """
 
     def __init__(
@@ -45,52 +46,56 @@ class ToylandImages(Dataset):
         split: str = "train",
         *,
         crop: int | None = None,
-        grid: int = 4,
+        captions: int = 1,
         seed: int = 0,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
     ):
         from .toyland.scene import WORLD_VERSION
 
-        if crop is not None and (crop > size or crop % grid or size % grid):
-            raise ValueError(f"a crop of {crop} px does not fit a {size} px picture in steps of {grid} px")
-        self.size, self.split, self.crop, self.grid, self.seed, self.device = size, split, crop, grid, seed, device
+        if crop is not None and (crop > size or crop % GRID or size % GRID):
+            raise ValueError(f"a crop of {crop} px does not fit a {size} px picture in steps of {GRID} px")
+        self.size, self.split, self.crop, self.captions, self.seed, self.device = (
+            size,
+            split,
+            crop,
+            captions,
+            seed,
+            device,
+        )
         self.world = WORLD_VERSION
-        self.about = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "seed": seed}
+        told = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "captions": captions, "seed": seed}
+        self.about = told
 
     def scene(self, index: int) -> Scene:
-        from .toyland import random_scene
+        from .toyland.compose import random_scene
 
         return random_scene((self.seed << 40) + index, self.split)
 
     def origin(self, index: int) -> tuple[int, int]:
-        """Where item `index`'s window begins, in pixels."""
+        """Where item `index`'s window begins, in pixels: on the low-res picture's grid."""
         if self.crop is None:
             return 0, 0
-        rng, room = random.Random(f"{self.seed}/{index // NEIGHBOURS}"), (self.size - self.crop) // self.grid
-        return rng.randint(0, room) * self.grid, rng.randint(0, room) * self.grid
+        rng, room = random.Random(f"{self.seed}/{index}"), (self.size - self.crop) // GRID
+        return rng.randint(0, room) * GRID, rng.randint(0, room) * GRID
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        from .toyland import render
+        from .toyland.language import captions
+        from .toyland.render import render
 
-        scenes = [self.scene(i) for i in indexes]
+        scenes, windows = [self.scene(i) for i in indexes], None
         origins = [self.origin(i) for i in indexes]
-        images: dict[int, Tensor] = {}
-        for x, y in dict.fromkeys(origins):
-            rows = [row for row, origin in enumerate(origins) if origin == (x, y)]
-            edge = self.crop or self.size
-            window = None if self.crop is None else tuple(v / self.size for v in (x, y, x + edge, y + edge))
-            rendered = render([scenes[row] for row in rows], self.size, window=window, device=self.device)
-            images.update(zip(rows, rendered, strict=True))
-        items = []
-        for row, (index, scene) in enumerate(zip(indexes, scenes, strict=True)):
-            captions = list(scene.captions)
-            caption = random.Random(f"{self.seed}/{index}/caption").choice(captions)
-            items.append({"image": images[row], "caption": caption, "captions": captions})
-            if self.crop is not None:
-                items[-1]["origin"] = torch.tensor(origins[row])
+        if self.crop is not None:
+            windows = [tuple(v / self.size for v in (x, y, x + self.crop, y + self.crop)) for x, y in origins]
+        items: list[dict[str, Any]] = []
+        for image, scene in zip(render(scenes, self.size, windows, self.device), scenes, strict=True):  # type: ignore[arg-type]
+            said = captions(scene, self.captions)
+            items.append({"image": image, "caption": said[0], "captions": said})
+        if self.crop is not None:
+            for item, origin in zip(items, origins, strict=True):
+                item["origin"] = torch.tensor(origin)
         return items
 
 
@@ -107,10 +112,15 @@ class Folder(Dataset):
             raise FileNotFoundError(f"there is no folder {self.folder}")
         datasets = _library("datasets")
         if any((self.folder / f"metadata.{kind}").exists() for kind in ("jsonl", "csv", "parquet")):
+            silent = datasets.are_progress_bars_disabled()
+            datasets.disable_progress_bars()
             try:
                 self.rows = datasets.load_dataset("imagefolder", data_dir=str(self.folder), split="train")
             except (datasets.exceptions.DatasetsError, ValueError, OSError) as fault:
                 raise ValueError(f"the metadata file in {self.folder} cannot be used: {_innermost(fault)}") from fault
+            finally:
+                if not silent:
+                    datasets.enable_progress_bars()
             column = next((name for name in CAPTIONS if name in self.rows.column_names), None)
             if column is None or "image" not in self.rows.column_names:
                 raise ValueError(
