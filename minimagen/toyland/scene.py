@@ -84,6 +84,19 @@ class Scene:
         if self.word is not None:
             check_word(self.word)
 
+    @property
+    def caption(self) -> str:
+        """The main caption, a function of the scene and its seed."""
+        from minimagen.toyland.language import caption  # language stands above: it speaks of scenes
+
+        return caption(self)
+
+    def captions(self, n: int) -> list[str]:
+        """The main caption and n − 1 others, as far as there are different ones."""
+        from minimagen.toyland.language import captions
+
+        return captions(self, n)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, as a line of metadata.jsonl; from_dict is the inverse."""
         return {"world": WORLD_VERSION, **asdict(self)}
