@@ -48,6 +48,8 @@ def weights(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     base = UNet(UNetConfig(size=8, **SMALL))
     larger = UNet(UNetConfig(size=16, in_channels=6, augmentation=True, **SMALL))
+    for weight in [*base.parameters(), *larger.parameters()]:  # a fresh network says nothing at all
+        torch.nn.init.normal_(weight, std=0.1)
     stages = [
         Stage(Denoiser(base, CosineSchedule()), 8, steps=3),
         Stage(Denoiser(larger, CosineSchedule(), "residual"), 16, steps=2),
