@@ -47,23 +47,15 @@ def corrupt(ids: Sequence[int], sentinels: Sequence[int], rng: random.Random, no
         return list(ids), [sentinels[0]]
     gone = min(max(round(noise * n), 1), n - 1)
     count = min(max(round(gone / span), 1), n - gone, len(sentinels))
-    lengths, gaps = _parts(gone, count, rng), _parts(n - gone, count, rng)
-    pieces = [p for pair in zip(gaps, lengths, strict=True) for p in pair]  # kept and taken out by turns
-    taken = False
-    if rng.random() < 0.5:  # half of the sentences begin with a span
-        pieces, taken = pieces[::-1], True
-    source: list[int] = []
-    target: list[int] = []
-    at, used = 0, iter(sentinels)
-    for length in pieces:
-        piece = ids[at : at + length]
-        if taken:
-            sentinel = next(used)
-            source.append(sentinel)
-            target += [sentinel, *piece]
-        else:
-            source += piece
-        at, taken = at + length, not taken
+    lengths = _parts(gone, count, rng)
+    gaps = _parts(n - gone + 2, count + 1, rng)  # what is kept before, between and after the spans;
+    gaps[0], gaps[-1] = gaps[0] - 1, gaps[-1] - 1  # before and after them there may be nothing
+    source, target, at = list(ids[: gaps[0]]), [], gaps[0]
+    for sentinel, length, gap in zip(sentinels, lengths, gaps[1:], strict=False):
+        target += [sentinel, *ids[at : at + length]]
+        at += length
+        source += [sentinel, *ids[at : at + gap]]
+        at += gap
     return source, target
 
 

@@ -1,4 +1,4 @@
-"""Text encoders: equal to calling transformers directly, whatever the model; padding, limits, null text, cache and faults."""
+"""Text encoders: equal to calling transformers directly; padding, limits, the null text, the cache, and faults."""
 
 import json
 import random
@@ -354,7 +354,7 @@ def test_import_contacts_nothing_and_stays_light():
 
 NASTY = (
     "https://a.com/b?x=1|www:foo|www.site.org/|example.com|a@b.com|@nick|<person>|<b>bold</b>|&quot;|&amp;amp;lt;|&#65;B|"
-    "—|“quoted”|«x»|’s|1.2.3.4|#12|#123456|1234567|12:30 |photo.png|a png image| images|...|''|***A***|(x)|[y]|{z}|\\n|/|"
+    "—|“quoted”|«x»|’s|1.2.3.4|#12|#123456|1234567|12:30 |photo.png|a png image|...|''|***A***|(x)|[y]|{z}|\\n|/|"
     "a-b-c-d-e|a_b_c_d_e|schÃ¶n|jc6640|jc6640vc|6640vc231|worldwide free shipping|free download free|click on here|"
     'page 12|j2d1a2a3|1920x1080|12х3| : |a,b|3,4|x.y|\t|汉字|㌀|é|ﬁ|İ|%20|+|-|_|\'|"|;|,|.|red cube|says "CAT"|½|™|&|'
     "<br/>|&nbsp;|&lt;b&gt;|\u3000|<!-- c -->|https:x|.com"
