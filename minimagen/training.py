@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -82,12 +82,17 @@ class TrainStep:
     lr: float
     seconds: float  # spent so far, earlier sessions included
     raw_loss: Tensor
-    ema: EMA | None
+    ema: EMA | None  # None: training without averages
+    main: bool = True  # whether this process is the one that writes files, if there are several
 
     @property
     def loss(self) -> float:
         """As a number; read when asked for, since on a GPU every reading waits for the device."""
         return float(self.raw_loss)
+
+    def averaged(self) -> AbstractContextManager:
+        """`with step.averaged():` the averaged weights, if there are any."""
+        return self.ema or nullcontext()
 
 
 def lr_factor(step: int, progress: float, warmup: int = 0, decay: float = 0.3) -> float:
@@ -146,7 +151,7 @@ def train(
     accelerator = Accelerator()
     device, world = accelerator.device, accelerator.num_processes
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
-    unet.train().to(device, memory_format=torch.channels_last)
+    unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     network = accelerator.prepare(unet)
     optimizer = torch.optim.AdamW(unet.parameters(), lr, betas, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
     average = EMA(unet, ema) if ema is not None else None
@@ -203,7 +208,9 @@ def train(
                     if time.monotonic() - saved > 60 * save_every:
                         save()
                         saved = time.monotonic()
-                yield TrainStep(run.step, run.images, optimizer.param_groups[0]["lr"], run.seconds, loss, average)
+                now = optimizer.param_groups[0]["lr"]
+                main = accelerator.is_main_process
+                yield TrainStep(run.step, run.images, now, run.seconds, loss, average, main)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):  # the caller left the loop: keep what there is
             if not guard.forced:
                 save()

@@ -1,0 +1,268 @@
+"""How the shipped picture networks were trained, as data, and one function that does it again.
+
+    for step in cook(CPU["base"], "runs/base", minutes=60): ...
+
+Beside the weights it writes log.jsonl (a line every 50 steps) and samples/, the same grid of pictures again and again,
+so that anyone can watch the network learn.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import files
+from .cache import Cached
+from .cascade import Stage, generators, to_pil
+from .conditioning import Text, upsample
+from .data import ToylandImages
+from .denoiser import Denoiser, Dynamic, Static
+from .objective import shrink
+from .resources import data_folder
+from .schedule import CosineSchedule, Schedule
+from .training import TrainStep, train
+from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
+
+LOG_EVERY = 50  # steps
+FACTOR = 4  # every stage after the first enlarges so many times
+
+# One prompt a picture of the base's grid: attributes, binding, relations, counts, signs, settings.
+PROMPTS = (
+    "a large red sphere",
+    "a small shiny blue cube on a wooden floor",
+    "a green metal ring",
+    "a yellow glass cone",
+    "a white pyramid against a night sky",
+    "a black cylinder on sand",
+    "a red cube left of a blue sphere",
+    "a small green cone right of a large purple cube",
+    "a yellow cylinder in front of a pink pyramid",
+    "a cyan ring behind a small white sphere",
+    "an orange sphere on top of a blue cube",
+    "a small black cone on top of a large green cylinder",
+    "two red spheres",
+    "three small green cubes",
+    "four blue cones",
+    "five yellow spheres",
+    "a sign with the word CAT",
+    'a sign that says "HELLO"',
+    'a red cube and a sign saying "TOY"',
+    "a striped purple sphere and a checkered orange cube",
+    "a dotted cyan cylinder and a marbled white ring",
+    "a red sphere, a green cube and a blue cone",
+    "a pink pyramid against a sunset sky",
+    "two black cubes and a large yellow ring on grass",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a network's training but its length, which `cook` may change, and the text encoder."""
+
+    name: str
+    size: int
+    network: UNetConfig
+    prediction: str = "v"
+    schedule: Schedule = field(default_factory=CosineSchedule)
+    spread: float = 0.1  # of a residual network: the standard deviation of picture − enlarged picture, measured
+    minutes: float = 60
+    batch: int = 32
+    lr: float = 5e-4
+    warmup: int = 200
+    decay: float = 0.4
+    weight: str = "plain"
+    drop: float = 0.1
+    ema: float = 0.9995
+    crop: int | None = None  # pixels of the windows that an SR stage trains on
+    stretched: float = 0.25  # share of low-res pictures enlarged as diffusers enlarges them
+    cache: int | None = None  # pictures rendered once and kept on disk; None = each is rendered anew
+    captions: int = 8  # ways of saying each picture, in a cache
+    drawing: dict[str, Any] = field(default_factory=dict)  # fields of the Stage: steps, guidance, threshold, aug
+    show_every: float = 10  # minutes between two grids of samples
+
+
+_ENLARGE = {"steps": 4, "guidance": 1.0, "threshold": Static()}
+_SR = Recipe("sr256", 256, SR_256, "residual", spread=0.05, lr=1e-3, decay=0.5, minutes=90, crop=64, cache=50_000)
+CPU = {
+    "base": Recipe(
+        "base", 64, BASE_64, minutes=240, cache=50_000, drawing={"steps": 25, "guidance": 4.0, "threshold": Dynamic()}
+    ),
+    "sr256": replace(_SR, drawing={**_ENLARGE, "aug": 0.1}),
+    "sr1024": replace(
+        _SR,
+        name="sr1024",
+        size=1024,
+        network=SR_1024,
+        spread=0.02,
+        minutes=60,
+        crop=128,
+        batch=16,
+        cache=16_000,
+        drawing=_ENLARGE,
+    ),
+}
+GPU = {  # rendered on the device as it goes, larger batches, the same minutes or fewer
+    "base": replace(CPU["base"], minutes=60, batch=256, lr=1e-3, warmup=1000, cache=None, ema=0.9998),
+    "sr256": replace(CPU["sr256"], minutes=30, batch=128, crop=128, cache=None),
+    "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256, cache=None),
+}
+
+
+def recipe(name: str, gpu: bool | None = None) -> Recipe:
+    """The recipe of that name for this machine; gpu None = for what is there."""
+    if name not in CPU:
+        raise ValueError(f"there is a recipe for {', '.join(CPU)}, not for {name!r}")
+    return (GPU if (torch.cuda.is_available() if gpu is None else gpu) else CPU)[name]
+
+
+def new_stage(recipe: Recipe, text_dim: int | None, seed: int = 0) -> Stage:
+    """The recipe's stage with fresh weights, for a text encoder of that width."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        unet = UNet(replace(recipe.network, size=recipe.size, text_dim=text_dim))
+    about = {"recipe": recipe.name, "world": ToylandImages(recipe.size).world}
+    denoiser = Denoiser(unet, recipe.schedule, recipe.prediction, recipe.spread)
+    return Stage(denoiser, recipe.size, about=about, **recipe.drawing)
+
+
+def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0, device: str = "cpu") -> Any:
+    """The recipe's pictures: rendered as they are needed, or once, into a folder of `cache`."""
+    if recipe.cache is None or cache is None:
+        return ToylandImages(recipe.size, crop=recipe.crop, seed=seed, device=device)
+    source = ToylandImages(recipe.size, crop=recipe.crop, captions=recipe.captions, seed=seed, device=device)
+    edge = recipe.crop or recipe.size
+    return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
+
+
+def cook(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    text: Any = None,
+    data: Any = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    seed: int = 0,
+    score: Callable[[Stage, Sequence[str], Tensor], dict[str, float]] | None = None,
+    **options: Any,
+) -> Iterator[TrainStep]:
+    """Train a network by its recipe, into `out`: the stage, its checkpoint, log.jsonl and samples/.
+
+    text: the encoder; None = the one that ships. data: None = Toyland. cache: for rendered pictures; None = out/cache.
+    minutes, steps: the budget; None = the recipe's. score: (stage, prompts, pictures) → numbers, logged with each grid.
+    options: any of `train`'s, in place of the recipe's.
+    """
+    out = Path(out)
+    if text is None:
+        from .text import TextEncoder
+
+        text = TextEncoder.from_pretrained(data_folder())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    stage = new_stage(recipe, text.dim, seed)
+    data = new_data(recipe, cache or out / "cache", seed, device) if data is None else data
+    names = ("batch", "lr", "warmup", "decay", "weight", "drop", "ema", "crop", "stretched")
+    settings = {name: getattr(recipe, name) for name in names} | options
+    if minutes is None and steps is None:
+        minutes = recipe.minutes
+    losses: list[Tensor] = []
+    shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()
+    seen: int | None = None
+    run = train(
+        stage,
+        data,
+        text=text,
+        minutes=minutes,
+        steps=steps,
+        resume=resume,
+        out=out,
+        factor=FACTOR,
+        seed=seed,
+        **settings,
+    )
+    for step in run:
+        main = step.main
+        losses.append(step.raw_loss)
+        if step.step % LOG_EVERY == 0 and main:
+            speed = 0.0 if seen is None else (step.images - seen) / (time.monotonic() - begun)
+            seen, begun = step.images, time.monotonic()
+            row = {"step": step.step, "images": step.images, "loss": round(float(torch.stack(losses).mean()), 5)}
+            row |= {"lr": round(step.lr, 8), "seconds": round(step.seconds), "images_per_second": round(speed, 1)}
+            losses.clear()
+            log(out, row)
+        if main and time.monotonic() - shown > 60 * recipe.show_every:
+            shown = time.monotonic()
+            log(out, {"step": step.step, **show(stage, step, text, out, score)})
+        yield step
+    if losses and main:
+        log(out, {"step": step.step, **show(stage, step, text, out, score)})
+
+
+def log(out: Path, row: dict[str, Any]) -> None:
+    """One line more in log.jsonl."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def show(
+    stage: Stage, step: TrainStep, text: Callable[[list[str]], Text], out: Path, score: Any = None
+) -> dict[str, float]:
+    """Draw the fixed grid with the averaged weights, into samples/; gives what can be measured on it."""
+    training = stage.denoiser.unet.training
+    stage.denoiser.unet.eval()
+    try:
+        with step.averaged(), torch.no_grad():
+            pictures, numbers = (enlarged if stage.enlarges else drawn)(stage, text, score)
+    finally:
+        stage.denoiser.unet.train(training)
+    with files.atomic(out / "samples" / f"{step.step:07d}.png") as temporary:
+        to_pil(pictures[None])[0].save(temporary, format="png")
+    return {name: round(value, 4) for name, value in numbers.items()}
+
+
+def drawn(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:
+    """One picture a prompt, from the same noise each time."""
+    prompts = list(PROMPTS)
+    *_, last = stage.sample(text(prompts), text([""]), generator=generators(0, range(len(prompts))))
+    x = last.z.float().clamp(-1, 1).cpu()
+    numbers = {"mean": float(x.mean()), "spread": float(x.std())}
+    return grid(x, 6), numbers | (score(stage, prompts, x) if score is not None else {})
+
+
+def enlarged(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:
+    """Pictures never trained on: interpolated, enlarged by the network, and the truth; with the PSNR of both."""
+    edge = min(stage.size, 256)  # windows of the 1024 px picture, which would be slow to render whole
+    source = ToylandImages(stage.size, "test", crop=None if edge == stage.size else edge, seed=1)
+    items = source.__getitems__(range(6))
+    x = torch.stack([item["image"] for item in items]).cpu()
+    small = shrink(x, FACTOR)
+    plain = upsample(small, edge)
+    part = replace(stage, size=edge)
+    *_, last = part.sample(
+        text([item["caption"] for item in items]), text([""]), small, generator=generators(0, range(len(items)))
+    )
+    y = last.z.float().clamp(-1, 1).cpu()
+    numbers = {"psnr": psnr(y, x), "psnr_interpolated": psnr(plain, x)}
+    return grid(torch.cat([plain, y, x]), len(items)), numbers | (
+        score(stage, [item["caption"] for item in items], y) if score is not None else {}
+    )
+
+
+def psnr(y: Tensor, x: Tensor) -> float:
+    """10 log₁₀ (2² / mean squared error), in decibels, for pictures in [−1, 1]."""
+    return float(10 * torch.log10(4 / (y - x).square().mean()))
+
+
+def grid(x: Tensor, columns: int) -> Tensor:
+    """(B, 3, H, W) → one picture of rows of `columns`."""
+    rows = [torch.cat(list(x[i : i + columns]), -1) for i in range(0, len(x), columns)]
+    return torch.cat(rows, -2)
