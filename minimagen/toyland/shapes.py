@@ -166,7 +166,7 @@ def surface(shape: int, p: Vec, half: Vec) -> tuple[Vec, Tensor]:
         up = zero + PYR_N[1]
         n = (torch.where(wide, p[0].sign() * PYR_N[0], 0.0), up, torch.where(wide, 0.0, p[2].sign() * PYR_N[0]))
         n = (torch.where(base, 0.0, n[0]), torch.where(base, -1.0, up), torch.where(base, 0.0, n[2]))
-        return n, n[0].sign() + 3 * n[2].sign() + 5
+        return n, n[0].sign() + 3 * n[2].sign() + 4  # 1, 3, 4, 5 or 7: a name has room for 0 to 7
     k = RING_RADIUS / torch.hypot(p[0], p[1] - 1).clamp_min_(1e-6)
     return normalize((p[0] - p[0] * k, (p[1] - 1) * (1 - k), p[2])), zero
 
