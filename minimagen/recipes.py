@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def cook(
     seed: int = 0,
     score: Callable[[Stage, Sequence[str], Tensor], dict[str, float]] | None = None,
     **options: Any,
-) -> Iterator[TrainStep]:
+) -> Generator[TrainStep, None, None]:
     """Train a network by its recipe, into `out`: the stage, its checkpoint, log.jsonl and samples/.
 
     text: the encoder; None = the one that ships. data: None = Toyland. cache: for rendered pictures; None = out/cache.
@@ -176,33 +177,23 @@ def cook(
     losses: list[Tensor] = []
     shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()
     seen: int | None = None
-    run = train(
-        stage,
-        data,
-        text=text,
-        minutes=minutes,
-        steps=steps,
-        resume=resume,
-        out=out,
-        factor=FACTOR,
-        seed=seed,
-        **settings,
-    )
-    for step in run:
-        main = step.main
-        losses.append(step.raw_loss)
-        if step.step % LOG_EVERY == 0 and main:
-            speed = 0.0 if seen is None else (step.images - seen) / (time.monotonic() - begun)
-            seen, begun = step.images, time.monotonic()
-            row = {"step": step.step, "images": step.images, "loss": round(float(torch.stack(losses).mean()), 5)}
-            row |= {"lr": round(step.lr, 8), "seconds": round(step.seconds), "images_per_second": round(speed, 1)}
-            losses.clear()
-            log(out, row)
-        if main and time.monotonic() - shown > 60 * recipe.show_every:
-            shown = time.monotonic()
-            log(out, {"step": step.step, **show(stage, step, text, out, score)})
-        yield step
-    if losses and main:
+    budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume, "out": out, "seed": seed}
+    # closed even if the caller's lines fail, for only then is the last checkpoint written
+    with closing(train(stage, data, text=text, factor=FACTOR, **budget, **settings)) as run:
+        for step in run:
+            losses.append(step.raw_loss)
+            if step.main and step.step % LOG_EVERY == 0:
+                speed = 0.0 if seen is None else (step.images - seen) / (time.monotonic() - begun)
+                seen, begun = step.images, time.monotonic()
+                row = {"step": step.step, "images": step.images, "loss": round(float(torch.stack(losses).mean()), 5)}
+                row |= {"lr": round(step.lr, 8), "seconds": round(step.seconds), "images_per_second": round(speed, 1)}
+                losses.clear()
+                log(out, row)
+            if step.main and time.monotonic() - shown > 60 * recipe.show_every:
+                shown = time.monotonic()
+                log(out, {"step": step.step, **show(stage, step, text, out, score)})
+            yield step
+    if losses and step.main:
         log(out, {"step": step.step, **show(stage, step, text, out, score)})
 
 
@@ -241,7 +232,7 @@ def drawn(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) ->
 def enlarged(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:
     """Pictures never trained on: interpolated, enlarged by the network, and the truth; with the PSNR of both."""
     edge = min(stage.size, 256)  # windows of the 1024 px picture, which would be slow to render whole
-    source = ToylandImages(stage.size, "test", crop=None if edge == stage.size else edge, seed=1)
+    source = ToylandImages(stage.size, "heldout", crop=None if edge == stage.size else edge, seed=1)
     items = source.__getitems__(range(6))
     x = torch.stack([item["image"] for item in items]).cpu()
     small = shrink(x, FACTOR)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def train(
     resume: bool = False,
     workers: int = 0,
     seed: int = 0,
-) -> Iterator[TrainStep]:
+) -> Generator[TrainStep, None, None]:
     """Train a stage's network in place, one yielded step at a time, until `steps` or `minutes` are spent.
 
     data: items {"image": (3, H, W) in [−1, 1], "caption": str}, see `minimagen.data`. text None: unconditional.
@@ -212,7 +213,7 @@ def train(
                 main = accelerator.is_main_process
                 yield TrainStep(run.step, run.images, now, run.seconds, loss, average, main)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):  # the caller left the loop: keep what there is
-            if not guard.forced:
+            if not guard.forced and not sys.is_finalizing():
                 save()
             raise
         save()
