@@ -27,8 +27,9 @@ HEIGHT = {"sphere": 2.0, "cube": 1.50, "cylinder": 1.56, "cone": 1.90, "pyramid"
 FLAT_TOP = {"cube": 0.75, "cylinder": 0.84}  # only these bear another thing
 CUBE_HALF, PYRAMID_HALF, RING_RADIUS, RING_TUBE = 0.75, 0.84, 0.71, 0.29
 
-# The sign: a board on two posts, facing the camera. Letters have cells of one width, so a word's length is its board's.
+# The sign: a board on two posts, facing the camera, as wide as its word. All letters but two have cells of one width.
 CELL_WIDTH, LETTER_HEIGHT = 0.86, 1.12
+NARROW = {"I": 0.6, "J": 0.85}
 BOARD_MARGIN, BOARD_HEIGHT, BOARD_DEPTH, POST_HEIGHT, POST_WIDTH = 0.22, 1.52, 0.14, 0.85, 0.16
 MAX_LETTERS = 6
 
@@ -103,8 +104,16 @@ def screen_box(shape: str, size: str, x: float, y: float, z: float, yaw: float =
     return _box([project(x + c * a + n * b, y + s * h, z - n * a + c * b) for a, h, b in _outline(shape)])
 
 
+def cells(word: str) -> list[float]:
+    """Where the letters' cells begin and the last one ends, from the left end of the word, in units."""
+    edges = [0.0]
+    for letter in word:
+        edges.append(edges[-1] + CELL_WIDTH * NARROW.get(letter, 1.0))
+    return edges
+
+
 def board_width(word: str) -> float:
-    return CELL_WIDTH * len(word) + 2 * BOARD_MARGIN
+    return cells(word)[-1] + 2 * BOARD_MARGIN
 
 
 def sign_box(word: str, x: float, z: float) -> Box:

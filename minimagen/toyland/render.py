@@ -35,13 +35,13 @@ def render(
     """Pictures (B, 3, h, w) in [−1, 1], float32, mid-tones within ±0.7.
 
     window: (x0, y0, x1, y1) in [0, 1], or one a scene: only these pixels of the picture of that size (None: all).
-    samples: rays through a pixel that an edge crosses (None: 16, from 256 px on 8).
+    samples: rays through a pixel that an edge crosses (None: 16, above 512 px 8).
     """
     scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
     _check(scenes, size)
     boxes = _windows(window, size, len(scenes))
     h, w = boxes[0][3] - boxes[0][1], boxes[0][2] - boxes[0][0]
-    samples = (16 if size < 200 else 8) if samples is None else samples
+    samples = (16 if size <= 512 else 8) if samples is None else samples
     if not isinstance(samples, int) or not 1 <= samples <= 64:
         raise ValueError(f"samples is {samples!r}; it must be a whole number from 1 to 64")
     out = torch.empty(len(scenes), 3, h, w, device=device)
@@ -117,7 +117,7 @@ def _vignette(u: Tensor, v: Tensor) -> Tensor:
 @lru_cache(maxsize=24)
 def _stage(kind: str, name: str, size: int, device: str) -> Tensor:
     """(3, rows, size): how much light each pixel of an empty floor or backdrop sends back. Backdrop: the upper rows."""
-    k = 4 if size <= 128 else 2 if size <= 512 else 1
+    k = 8 if size <= 128 else 4 if size <= 256 else 2 if size <= 512 else 1  # rays a pixel, along each side
     horizon = cam.project(0.0, 0.0, cam.Z_WALL)[1] * size
     first, last = (0, int(horizon) + 1) if kind == "wall" else (int(horizon), size)
     rows = []
@@ -131,10 +131,10 @@ def _stage(kind: str, name: str, size: int, device: str) -> Tensor:
         d = _rays(u, v)
         if kind == "wall":
             t = (cam.Z_WALL - cam.EYE[2]) / d[2]
-            shade = surfaces.backdrop(name, t * d[0], cam.EYE[1] + t * d[1], t * (2 / cam.FOCAL / size))
+            shade = surfaces.backdrop(name, t * d[0], cam.EYE[1] + t * d[1], t * (2 / cam.FOCAL / size / k))
         else:
             t = -cam.EYE[1] / d[1]
-            shade = surfaces.floor(name, t * d[0], cam.EYE[2] + t * d[2], t * (2 / cam.FOCAL / size))
+            shade = surfaces.floor(name, t * d[0], cam.EYE[2] + t * d[2], t * (2 / cam.FOCAL / size / k))
         shade = shade.clamp_(0, 1)
         rows.append(shade.view(3, end - r, k, size, k).mean((2, 4)) if k > 1 else shade)
     return torch.cat(rows, 1).to(device)
@@ -148,7 +148,7 @@ def _lamplight(name: str, size: int, device: str) -> tuple[Tensor, Tensor]:
     p, on_floor = _landing(_rays(u, v))
     light = surfaces.LIGHT[name]
     near = 1 + 0.035 * light[0] * p[0] - 0.012 * p[2]  # the nearer to the lamp, the brighter
-    wall = 0.42 * (1 + 0.05 * light[0] * p[0])
+    wall = 0.48 * (1 + 0.05 * light[0] * p[0])
     soft = _vignette(u, v)
     return (torch.where(on_floor, 0.80 * near, wall) * soft).to(device), soft.to(device)
 
@@ -194,16 +194,22 @@ def _project(p: Vec) -> tuple[Tensor, Tensor]:
     return 0.5 + q[0] * k, 0.5 - (q[1] * cam.UP[1] + q[2] * cam.UP[2]) * k
 
 
+def _corners(w: World) -> Vec:
+    """(8, P) each: the corners of the parts' boxes."""
+    sign = torch.tensor([(a, b, c) for a in (-1, 1) for b in (0, 2) for c in (-1, 1)], device=w.base.device).T.float()
+    a, h, b = (w.half[i] * w.scale * sign[i].unsqueeze(1) for i in range(3))
+    return w.base[0] + w.turn[0] * a + w.turn[1] * b, w.base[1] + h, w.base[2] - w.turn[1] * a + w.turn[0] * b
+
+
+def _whole(r: Tensor, size: int, x0: Tensor, y0: Tensor) -> Tensor:
+    """Rectangles in the unit picture → in whole pixels of each one's window."""
+    grow = torch.tensor([0, 0, 1, 1], device=r.device)
+    return (r * size).clamp(-10, size + 10).floor().long() + grow - torch.stack([x0, y0, x0, y0], 1)
+
+
 def _rectangles(w: World, size: int, x0: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """In pixels of each part's window, (P, 4) each: where it may be seen, and where its shadow may fall."""
-    sign = torch.tensor([(a, b, c) for a in (-1, 1) for b in (0, 2) for c in (-1, 1)], device=w.base.device).T.float()
-    s, half = w.scale, w.half
-    a, h, b = (half[i] * s * sign[i].unsqueeze(1) for i in range(3))  # (8, P)
-    corner = (
-        w.base[0] + w.turn[0] * a + w.turn[1] * b,
-        w.base[1] + h,
-        w.base[2] - w.turn[1] * a + w.turn[0] * b,
-    )
+    corner, s = _corners(w), w.scale
     u, v = _project(corner)
     seen = torch.stack([u.amin(0), v.amin(0), u.amax(0), v.amax(0)], 1)
     light = take(w.light, w.scene)
@@ -219,13 +225,7 @@ def _rectangles(w: World, size: int, x0: Tensor, y0: Tensor) -> tuple[Tensor, Te
         points.append((points[-1][0], points[-1][1] - grow * 0.02))
     u, v = torch.cat([q[0] for q in points]), torch.cat([q[1] for q in points])
     dark = torch.stack([u.amin(0), v.amin(0), u.amax(0), v.amax(0)], 1)
-    offset = torch.stack([x0, y0, x0, y0], 1)[w.scene]
-    grow = torch.tensor([0, 0, 1, 1], device=offset.device)
-
-    def whole(r: Tensor) -> Tensor:
-        return (r * size).clamp(-10, size + 10).floor().long() + grow - offset
-
-    return whole(seen), whole(dark)
+    return _whole(seen, size, x0[w.scene], y0[w.scene]), _whole(dark, size, x0[w.scene], y0[w.scene])
 
 
 def _chunk(
@@ -270,7 +270,37 @@ def _base(w, scenes, size, boxes, dark, x0, y0, height, width, device) -> Tensor
     open_sky = torch.ones_like(ambient[0]).scatter_reduce_(0, where, shade, "amin")
     ambient.mul_(open_sky)
     key.mul_(0.5 + 0.5 * open_sky)
-    return surfaces.tone(ambient.add_(key))
+    light = ambient.add_(key)
+    _mirrored(w, size, light, open_sky, x0, y0, height, width)
+    return surfaces.tone(light)
+
+
+def _mirrored(w, size, light, open_sky, x0, y0, height, width) -> None:
+    """A polished floor mirrors what stands on it, the less the higher it is."""
+    polish = torch.tensor([surfaces.POLISH.get(name, 0.0) for name in FLOORS], device=light.device)[w.floor]
+    parts = (polish[w.scene] > 0).nonzero().squeeze(1)
+    if not len(parts):
+        return
+    corner = _corners(w)
+    u, v = _project((corner[0], -corner[1], corner[2]))
+    rects = _whole(torch.stack([u.amin(0), v.amin(0), u.amax(0), v.amax(0)], 1), size, x0[w.scene], y0[w.scene])
+    part, x, y = _pixels(rects[parts], width, height)
+    scene = w.scene[parts[part]]
+    seen = torch.zeros(light.shape[1], dtype=torch.bool, device=light.device)
+    seen[(scene * height + y) * width + x] = True
+    k = seen.nonzero().squeeze(1)
+    scene = torch.div(k, height * width, rounding_mode="floor")
+    inside = k - scene * (height * width)
+    y = torch.div(inside, width, rounding_mode="floor")
+    u, v = (inside - y * width + x0[scene] + 0.5) / size, (y + y0[scene] + 0.5) / size
+    d = _rays(u, v)
+    p, on_floor = _landing(d)
+    d = normalize((d[0], -d[1], d[2]))
+    color = [torch.zeros_like(u) for _ in range(3)]
+    t = shading.trace(w, scene, torch.full_like(scene, -1), (p[0], p[1] + 1e-3, p[2]), d, color)
+    share = polish[scene] * torch.exp(-0.55 * t) * on_floor * _vignette(u, v)
+    for c in range(3):
+        light[c][k] = light[c][k] * (1 - share) + color[c] * share
 
 
 def _names(w, size, seen, x0, y0, count, height, width) -> tuple[Tensor, Tensor]:
@@ -328,7 +358,7 @@ def _things(w, size, seen, x0, y0, names, part_of, base, samples, height, width)
     name = names[:, 1:-1, 1:-1].reshape(-1)
     edge = (big != small).view(-1)
     crossed, whole = edge.nonzero().squeeze(1), ((name >= 0) & ~edge).nonzero().squeeze(1)
-    inner = (4 if size <= 128 else 1) if samples > 1 else 1
+    inner = min(4 if size <= 320 else 2, samples)
     number = torch.full((count * height * width,), -1, device=device)
     number[crossed] = torch.arange(len(crossed), device=device)
 

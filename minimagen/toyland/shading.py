@@ -34,7 +34,7 @@ from minimagen.toyland.surfaces import GLASS, LAMP, MATTE, METAL, SHINY
 
 SLOTS = 8  # five things and a sign's three boards
 BLOCK = 4096  # rows of an outline table at a time, so that they stay in the cache
-BOARD, POST = (0.94, 0.91, 0.80), (0.46, 0.31, 0.19)
+BOARD, POST = (1.10, 1.07, 0.96), (0.46, 0.31, 0.19)
 INK = (0.10, 0.10, 0.16)
 IOR = 1.36
 
@@ -84,7 +84,7 @@ class World:
     floor: Tensor  # (B,)
     wall: Tensor  # (B,)
     word: Tensor  # (B, 6) letters' numbers
-    length: Tensor  # (B,)
+    starts: Tensor  # (B, 7) where their cells begin, from the board's middle; unused ones begin far away
     maps: Tensor  # coarse maps of floors and backdrops
     letters: Tensor
 
@@ -180,6 +180,10 @@ def build(scenes: Sequence[Scene], device: str) -> World:
     light = floats([surfaces.LIGHT[s.light] for s in scenes]).T
     light = (light / light.square().sum(0).sqrt()).contiguous()
     word = [[ord(c) - 65 for c in (s.word or "")] + [0] * cam.MAX_LETTERS for s in scenes]
+    starts = []
+    for s in scenes:
+        edges = cam.cells(s.word or "")
+        starts.append([e - edges[-1] / 2 for e in edges] + [1e3] * (cam.MAX_LETTERS + 1 - len(edges)))
     w = World(
         groups=groups, scene=scene_of, shape=ints(codes), base=base, scale=scale, turn=turn, half=half, center=center, ball=ball,
         color=floats([r[6] for r in rows]).T.contiguous(), material=ints([r[7][0] for r in rows]), pattern=ints([r[7][1] for r in rows]),
@@ -188,7 +192,7 @@ def build(scenes: Sequence[Scene], device: str) -> World:
         ambient=floats([surfaces.MOOD[s.backdrop][0] for s in scenes]).T.contiguous(),
         key=floats([surfaces.MOOD[s.backdrop][1] for s in scenes]).T.contiguous(),
         floor=ints([FLOORS.index(s.floor) for s in scenes]), wall=ints([BACKDROPS.index(s.backdrop) for s in scenes]),
-        word=ints([r[: cam.MAX_LETTERS] for r in word]), length=ints([len(s.word or "") for s in scenes]),
+        word=ints([r[: cam.MAX_LETTERS] for r in word]), starts=floats(starts),
         maps=surfaces.surroundings(FLOORS, BACKDROPS, device), letters=letters().to(device),
     )  # fmt: skip
     _outlines(w)
@@ -293,7 +297,7 @@ def surroundings(w: World, scene: Tensor, part: Tensor, o: Vec, d: Vec) -> list[
     near = torch.exp(-1.1 * ((x - c[0]).square_().addcmul_(z - c[2], z - c[2])) / (s * s))  # its own shadow, roughly
     lit = torch.where(on_floor, 0.78 * (1 - 0.6 * near), 0.42)
     front = t >= 1e4
-    room = 0.25 + 0.95 * d[1].clamp_min(0) + 0.12 * d[0] * w.light[0][scene]
+    room = 0.16 + 1.35 * d[1].clamp_min(0) + 0.25 * (d[0] * w.light[0][scene]).clamp_min(0)
     out = []
     for ch in range(3):
         amb, key = w.ambient[ch][scene], w.key[ch][scene]
@@ -301,9 +305,11 @@ def surroundings(w: World, scene: Tensor, part: Tensor, o: Vec, d: Vec) -> list[
     return out
 
 
-def trace(w: World, scene: Tensor, part: Tensor, o: Vec, d: Vec) -> tuple[list[Tensor], Tensor]:
-    """What a reflected or refracted ray (|d| = 1) sees, past the part that it starts from: (colour, whether a thing)."""
-    color = surroundings(w, scene, part, o, d)
+def trace(w: World, scene: Tensor, part: Tensor, o: Vec, d: Vec, color: list[Tensor]) -> Tensor:
+    """Where a ray (|d| = 1) meets a thing other than its own part, that thing's colour takes the place of `color`.
+
+    → the distance, ∞ where it meets none.
+    """
     balls = w.balls.view(len(w.balls), -1).index_select(0, scene).view(-1, SLOTS, 4)
     qx, qy, qz = balls[..., 0] - o[0].unsqueeze(1), balls[..., 1] - o[1].unsqueeze(1), balls[..., 2] - o[2].unsqueeze(1)
     to = (qx * d[0].unsqueeze(1)).addcmul_(qy, d[1].unsqueeze(1)).addcmul_(qz, d[2].unsqueeze(1))
@@ -338,7 +344,7 @@ def trace(w: World, scene: Tensor, part: Tensor, o: Vec, d: Vec) -> tuple[list[T
         for ch in range(3):
             albedo = w.color[ch][q].square()
             color[ch][r] = albedo * (w.ambient[ch][s] * up + w.key[ch][s] * face * 0.9)
-    return color, nearest < 1e5
+    return nearest
 
 
 def meet(w: World, code: int, part: Tensor, o: Vec, d: Vec) -> tuple[Tensor, Tensor, Vec, Vec, Vec]:
@@ -437,50 +443,116 @@ def _decorate(w, part, scene, local, local_n, pixel, detail, color) -> None:
     k = (w.board.index_select(0, part) & (local_n[2] < -0.5)).nonzero().squeeze(1)
     if len(k):
         s = scene[k]
-        cells = local[0][k] / cam.CELL_WIDTH + 0.5 * w.length[s]
+        x, starts = local[0][k], w.starts[s]
+        i = (x.unsqueeze(1) >= starts).sum(1).sub_(1).clamp_(0, cam.MAX_LETTERS - 1)
+        left, right = starts.gather(1, i.unsqueeze(1))[:, 0], starts.gather(1, i.unsqueeze(1) + 1)[:, 0]
         v = 0.5 - (local[1][k] - 0.5 * cam.BOARD_HEIGHT) / (cam.LETTER_HEIGHT / (1 - 2 * PAD))
-        i = cells.floor().clamp_(0, cam.MAX_LETTERS - 1).long()
-        inside = (cells > 0) & (cells < w.length[s]) & (v > 0) & (v < 1)
-        black = ink(w.letters, w.word[s, i], cells - i, v.clamp(0, 1), pixel[k] / cam.LETTER_HEIGHT) * inside
+        u = 0.5 + (x - 0.5 * (left + right)) / cam.CELL_WIDTH
+        inside = (x >= left) & (x < right) & (right < 100) & (v > 0) & (v < 1)
+        black = ink(w.letters, w.word[s, i], u.clamp(0, 1), v.clamp(0, 1), pixel[k] / cam.LETTER_HEIGHT) * inside
         for c in range(3):
             color[c][k] = torch.lerp(color[c][k], torch.tensor(INK[c], device=black.device), black)
+
+
+def _smooth(x: Tensor, low: float, high: float) -> Tensor:
+    x = ((x - low) / (high - low)).clamp_(0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _fade(color: list[Tensor], amount: Tensor | float) -> None:
+    """Towards grey, in place: 0 leaves the colour as it is."""
+    grey = (color[0] + color[1] + color[2]) / 3
+    for c in color:
+        c.add_((grey - c) * amount)
+
+
+def _relief(w: World, part: Tensor, local: Vec, n: Vec) -> tuple[Vec, Tensor, Tensor]:
+    """Where on a flat face a point lies, −1…1 from its middle (0 on round ones); whether the face is flat; how near to its rim."""
+    code, half = w.shape[part], take(w.half, part)
+    q = (local[0] / half[0], local[1] / half[1] - 1, local[2] / half[2])
+    box, pyramid, cylinder, cone = code == BOX, code == PYRAMID, code == CYLINDER, code == CONE
+    cap = cylinder & (n[1].abs() > 0.9)
+    flat = box | pyramid | cap
+    depth = dot(q, n)
+    on = tuple((c - depth * m) * flat for c, m in zip(q, n))
+    a, b, c = q[0].abs(), q[1].abs(), q[2].abs()
+    second = torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
+    rim = torch.where(box, _smooth(second, 0.80, 0.97), 0.0)
+    crease = torch.maximum(_smooth(-(a - c).abs(), -0.16, -0.03), _smooth(-q[1], 0.86, 0.98))
+    rim = torch.where(pyramid, crease, rim)
+    rim = torch.where(cylinder, _smooth(torch.where(cap, torch.hypot(q[0], q[2]), b), 0.82, 0.97), rim)
+    return on, flat, torch.where(cone, _smooth(-q[1], 0.86, 0.98), rim)  # type: ignore[return-value]
 
 
 def _polish(w, k, part, scene, material, eye, p, n, local, local_n, color, through, axes, lit) -> None:
     """Shiny, metal and glass: what they mirror, what shines through, and the lamp itself."""
     part, scene, material = part[k], scene[k], material[k]
+    local, local_n = tuple(c[k] for c in local), tuple(c[k] for c in local_n)
     d, p, n = tuple(c[k] for c in eye), tuple(c[k] for c in p), tuple(c[k] for c in n)
-    cosine = -dot(d, n)
-    m = tuple(a + 2 * cosine * b for a, b in zip(d, n))  # mirrored
-    fresnel = (1 - cosine.clamp(0, 1)).pow(4)
-    lamp = [dot(m, tuple(c[k] for c in axis)) for axis in axes]
-    front = lamp[2].clamp_min(1e-3)
-    panel = ((0.36 - (lamp[0] / front).abs()) * 9 + 0.5).clamp_(0, 1) * (
-        (0.36 - (lamp[1] / front).abs()) * 9 + 0.5
-    ).clamp_(0, 1)
-    glow = (lamp[2].clamp_min(0) ** 12) * 0.22
-    shine = (panel * (lamp[2] > 0) + glow) * through[1][k]
-    start = along(p, torch.tensor(1e-3), n)
-    seen, _ = trace(w, scene, part, start, m)
-    metal, shiny = material == METAL, material == SHINY
-    share = torch.where(metal, 0.72, torch.where(shiny, 0.07 + 0.75 * fresnel, 0.06 + 0.94 * fresnel))
-    body = torch.where(metal, 0.42, torch.where(shiny, 0.94, 0.22))
-    lamp_share = torch.where(metal, 1.3, torch.where(shiny, 0.85, 1.1)) * shine
-    tint = [torch.where(metal, torch.lerp((c[k].square() * 0.92 + 0.03), torch.ones(()), fresnel), 1.0) for c in color]
-    lamp_tint = [torch.where(metal, 0.45 + 0.55 * t, t) for t in tint]
+    e1, e2, light = (tuple(c[k] for c in axis) for axis in axes)
+    metal, shiny, glass = material == METAL, material == SHINY, material == GLASS
+    code = w.shape[part]
+    on, flat, rim = _relief(w, part, local, local_n)
+    on = to_world(w, part, on)
+    bulge = torch.where(code == PYRAMID, 0.05, 0.16)  # flat faces mirror as if slightly blown up
+    bent = normalize(tuple(a + bulge * b for a, b in zip(n, on)))
+    cosine = -dot(d, bent)
+    m = normalize(tuple(a + 2 * cosine * b for a, b in zip(d, bent)))
+    fresnel = (1 - (-dot(d, n)).clamp(0, 1)).pow(5)
+
+    # The lamp: a square on round things, a sheen from the nearest rim on flat faces, a streak along the sides of others.
+    x, y, z = dot(m, e1), dot(m, e2), dot(m, light)
+    front = z.clamp_min(1e-3)
+    square = (
+        ((0.38 - (x / front).abs()) * 9 + 0.5).clamp_(0, 1)
+        * ((0.38 - (y / front).abs()) * 9 + 0.5).clamp_(0, 1)
+        * (z > 0)
+    )
+    slope, level = dot(on, light), dot(n, light)
+    to = tuple(a - level * b for a, b in zip(light, n))  # along the face, towards the light
+    k_to = 0.85 * dot(to, to).clamp_min(1e-4).rsqrt()
+    off = tuple(a - k_to * b for a, b in zip(on, to))
+    spot = torch.exp(dot(off, off) * -4.5)
+    h = (light[0] - d[0], light[2] - d[2])
+    azimuth = (n[0] * h[0] + n[2] * h[1]) / (torch.hypot(n[0], n[2]) * torch.hypot(h[0], h[1])).clamp_min(1e-6)
+    streak = _smooth(azimuth, 0.925, 0.992)
+    round_side = ~flat & ((code == CYLINDER) | (code == CONE))
+    facing = (0.55 + 1.2 * level).clamp_(0.30, 1.0)
+    lamp = torch.where(flat, 0.85 * spot * facing, torch.where(round_side, 0.80 * streak * facing, square))
+    glow = z.clamp_min(0) ** 10 * 0.20
+    lamp = (lamp + glow) * (0.25 + 0.75 * through[1][k])
+
+    start = along(p, torch.tensor(1e-3, device=k.device), n)
+    seen = surroundings(w, scene, part, start, m)
+    trace(w, scene, part, start, m, seen)
+    _fade(seen, torch.where(metal, 0.5, 0.0))  # so that a metal keeps its colour's name
+    side = _smooth(azimuth.abs(), 0.35, 1.0)
+    band = 0.45 + 0.80 * (1.5 * m[1].abs()).clamp_(0, 1)  # round metal is dark along the horizon that it mirrors
+    brushed = torch.where(round_side, 0.40 + 1.1 * side, band)
+    brushed = torch.where(flat, (1.0 + 0.95 * slope).clamp_(0.30, 1.9), brushed)
+    share = torch.where(metal, 0.85 * brushed, torch.where(shiny, 0.05 + 0.45 * fresnel, 0.05 + 0.80 * fresnel))
+    body = torch.where(metal, 0.22 + 0.12 * brushed, torch.where(shiny, 0.94, 0.22))
+    bright = torch.where(metal, 1.1, torch.where(shiny, 1.0, torch.where(flat, 0.45, 0.7))) * lamp
+    bright = bright + rim * torch.where(glass, 0.34, 0.05) * facing
     for c in range(3):
-        lit[c][k] = lit[c][k] * body + share * tint[c] * seen[c] + lamp_share * lamp_tint[c]
-    g = (material == GLASS).nonzero().squeeze(1)
+        shown = color[c][k]
+        albedo = shown.square()
+        gilt = shown * shown.sqrt() * 0.94 + 0.05
+        tint = torch.where(metal, torch.lerp(gilt, torch.ones_like(gilt), 0.8 * fresnel), 1.0)
+        lamp_tint = torch.where(metal, 0.25 + 0.75 * tint, torch.where(glass, 0.55 + 0.45 * albedo, 1.0))
+        lit[c][k] = lit[c][k] * body + share * tint * seen[c] + bright * lamp_tint
+    g = glass.nonzero().squeeze(1)
     if len(g):
         kg = k[g]
-        glass, passed = _through_glass(w, part[g], scene[g], tuple(c[g] for c in d), tuple(c[g] for c in p),
-                                       tuple(c[g] for c in n), tuple(c[kg] for c in local), [c[kg] for c in color])  # fmt: skip
-        rim = 1 - share[g]
+        passed = _through_glass(
+            w, part[g], scene[g], *(tuple(c[g] for c in v) for v in (d, p, n, local)), [c[kg] for c in color]
+        )
+        keep = (1 - share[g]) * (1 - 0.5 * rim[g])
         for c in range(3):
-            lit[c][kg] += rim * glass[c]
+            lit[c][kg] += keep * passed[c]
 
 
-def _through_glass(w, part, scene, d, p, n, local, color) -> tuple[list[Tensor], Tensor]:
+def _through_glass(w, part, scene, d, p, n, local, color) -> list[Tensor]:
     """Refraction in and out; the longer the way inside, the deeper the colour."""
     into = refract(d, n, 1 / IOR)
     length = torch.zeros_like(d[0])
@@ -503,6 +575,9 @@ def _through_glass(w, part, scene, d, p, n, local, color) -> tuple[list[Tensor],
         for c in range(3):
             out[c][k] = leave[c]
     exit_point = along(p, length, into)
-    seen, _ = trace(w, scene, part, (exit_point[0], exit_point[1].clamp_min(2e-3), exit_point[2]), tuple(out))
-    depth = 0.35 + 0.65 * (length / (1.6 * w.scale[part])).clamp(0, 1.3)
-    return [s * (color[c].square() * 0.97 + 0.02).clamp_(0.0, 0.97) ** depth * 1.08 for c, s in enumerate(seen)], length
+    start = (exit_point[0], exit_point[1].clamp_min(2e-3), exit_point[2])
+    seen = surroundings(w, scene, part, start, tuple(out))
+    trace(w, scene, part, start, tuple(out), seen)
+    _fade(seen, 0.35)
+    depth = 0.45 + 0.60 * (length / (1.6 * w.scale[part])).clamp(0, 1.3)
+    return [s * (color[c].square() * 0.93 + 0.05).clamp_(0.0, 0.97) ** depth * 1.12 for c, s in enumerate(seen)]

@@ -33,12 +33,14 @@ LAMP = 0.11  # half its width as seen from the scene, for shadows
 
 # Of every backdrop: light from all around, light of the lamp.
 MOOD = {
-    "white wall": ((0.40, 0.40, 0.41), (0.74, 0.73, 0.71)),
-    "blue sky": ((0.37, 0.41, 0.46), (0.77, 0.74, 0.68)),
-    "sunset sky": ((0.40, 0.36, 0.38), (0.80, 0.70, 0.60)),
-    "night sky": ((0.32, 0.34, 0.40), (0.66, 0.67, 0.70)),
-    "green hedge": ((0.37, 0.40, 0.36), (0.75, 0.73, 0.66)),
+    "white wall": ((0.47, 0.47, 0.48), (0.93, 0.92, 0.89)),
+    "blue sky": ((0.44, 0.48, 0.53), (0.95, 0.91, 0.85)),
+    "sunset sky": ((0.46, 0.42, 0.44), (0.97, 0.87, 0.78)),
+    "night sky": ((0.38, 0.40, 0.46), (0.82, 0.83, 0.86)),
+    "green hedge": ((0.45, 0.47, 0.43), (0.93, 0.91, 0.84)),
 }
+
+POLISH = {"tiled": 0.30, "wooden": 0.16}  # floors that mirror, and how much
 
 PERIOD = 0.165  # of a pattern, in units: 1.6 px of a 64 px picture, 6.6 px of 256
 CONTRAST = 0.24  # half the difference between a pattern's two tones
@@ -48,7 +50,9 @@ def tone(light: Tensor) -> Tensor:
     """Light → pixel in [−1, 1]: v = √light, mid-tones 0…1 → ±0.7, and a soft shoulder to 1 for what shines more."""
     v = light.clamp_min(0).sqrt_()
     over = (v - 0.94).clamp_min_(0.0)
-    return v.clamp_(max=0.94).mul_(1.4).sub_(0.7).addcdiv_(over, over + 0.30, value=0.384)
+    v = v.clamp_(max=0.94)
+    curve = v * v * (3 - 2 * v)  # a gentle S, as film has it
+    return v.lerp_(curve, 0.35).mul_(1.4).sub_(0.7).addcdiv_(over, over + 0.30, value=0.36)
 
 
 @lru_cache(maxsize=4)
@@ -116,7 +120,7 @@ def floor(name: str, x: Tensor, z: Tensor, pixel: Tensor) -> Tensor:
         blades = cloud(x * 9, z * 3.2, pixel * 9, 3, 0.85)
         tip = cloud(x * 22 + 3, z * 7, pixel * 22, 2, 0.8)
         shade = 1 + 0.07 * patch + 0.14 * blades + 0.10 * tip
-        return _rgb(0.185, 0.265, 0.085, shade) + _rgb(0.03, 0.0, 0.0, patch)
+        return _rgb(0.180, 0.275, 0.070, shade) + _rgb(0.03, 0.0, 0.0, patch)
     stain = cloud(x * 0.5, z * 0.5, pixel * 0.5, 5, 0.6)  # concrete
     pores = (cloud(x * 12, z * 12, pixel * 12, 2) - 0.55).clamp_min(0)
     joint = torch.maximum(_line((x + 2.1) / 4.2, 0.012, pixel / 4.2), _line((z + 1.0) / 4.2, 0.012, 2.2 * pixel / 4.2))
@@ -134,7 +138,7 @@ def backdrop(name: str, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
         plaster = cloud(x * 2.0, y * 2.0, pixel * 2.0, 5, 0.7)
         skirting = ((0.34 - y) / pixel + 0.5).clamp(0, 1)
         shade = (1 + 0.012 * plaster) * (1 - 0.25 * ((0.05 - (y - 0.34).abs()) / pixel + 0.5).clamp(0, 1) * 0.6)
-        return mix((0.54, 0.54, 0.55), (0.63, 0.63, 0.625), h) * shade + 0.06 * skirting
+        return mix((0.80, 0.80, 0.81), (0.90, 0.90, 0.89), h) * shade + 0.06 * skirting
     if name == "blue sky":
         puff = (cloud(x * 0.55 + 3.1, y * 1.0 + 0.4, pixel * 1.0, 5) * 1.1 - 0.05 + 0.15 * h).clamp(0, 1)
         puff = puff * puff * (3 - 2 * puff) * 0.75
@@ -156,10 +160,11 @@ def backdrop(name: str, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
         r = torch.maximum(size, 0.6 * pixel)
         star = torch.exp(-(dx * dx + dy * dy) / (r * r)) * (size / r) ** 2 * (noise(i + 40.5, j + 3.5) > -0.2)
         return sky + 0.7 * star * (y > 0.6)
-    leaves = cloud(x * 2.6, y * 2.6, pixel * 2.6, 5, 0.72)  # green hedge
+    leaves = cloud(x * 3.0, y * 3.0, pixel * 3.0, 4, 0.75)  # green hedge
+    sharp = torch.tanh(2.4 * cloud(x * 5.5 + 4, y * 7.0, pixel * 6.0, 3, 0.8))
     clumps = cloud(x * 0.8 + 9, y * 0.8, pixel * 0.8, 2)
-    shade = (1 + 0.10 * clumps + 0.22 * leaves) * (0.78 + 0.3 * h)
-    return _rgb(0.085, 0.170, 0.070, shade)
+    shade = (1 + 0.10 * clumps + 0.13 * leaves + 0.20 * sharp) * (0.74 + 0.36 * h)
+    return _rgb(0.085, 0.170, 0.060, shade)
 
 
 MAP, HALF_X, Z_LOW, Y_HIGH = 256, 10.0, -19.0, 10.0
