@@ -6,7 +6,7 @@ import json
 import os
 import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+BUDGET = ("minutes", "steps", "seed", "resume")
 
 
 def version() -> str:
@@ -53,6 +54,63 @@ def draw(args: Namespace) -> None:
     for path, image, prompt in zip(targets, images, told):
         save_picture(path, image, {"prompt": prompt, "seed": str(args.seed)})
         print(path)
+
+
+def train(args: Namespace) -> None:
+    """Train one stage into its place in a cascade's folder, whose path goes to standard output."""
+    from .terminal import Training
+
+    make = {"text": _text, "judge": _judge}.get(args.stage, _pictures)
+    run, place = make(args, Path(args.out), {name: getattr(args, name) for name in BUDGET})
+    with Training(args.stage, args.minutes, args.steps) as progress:
+        for step in run:
+            progress(step)
+    print(place)
+
+
+def _text(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator[Any], Path]:
+    from .pretrain import pretrain
+
+    _fresh(out / "t5", args.resume)
+    return pretrain(out, **budget, device=device(args.device)), out / "text_encoder"
+
+
+def _judge(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator[Any], Path]:
+    from .toyland.judge_training import train_judge
+
+    _fresh(out / "judge", args.resume)
+    return train_judge(out / "judge", **budget, device=device(args.device)), out / "judge"
+
+
+def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator[Any], Path]:
+    from .data import Folder, shards
+    from .recipes import cook, recipe
+    from .text import TextEncoder
+
+    dish = recipe(args.stage, None if args.preset is None else args.preset == "gpu")
+    data = None
+    if args.data is not None:
+        data = Folder(args.data, dish.size) if Path(args.data).is_dir() else shards(args.data, dish.size)
+    encoder = args.text or (out if (out / "text_encoder").is_dir() else None)
+    text = None if encoder is None else TextEncoder.from_pretrained(encoder)
+    names = ("batch", "lr", "accumulate", "precision", "workers")
+    options = {name: value for name in names if (value := getattr(args, name)) is not None}
+    place = out / f"unet_{dish.size}"
+    return cook(dish, place, text=text, data=data, cache=args.cache, **budget, **options), place
+
+
+def _fresh(place: Path, resume: bool) -> None:
+    if place.exists() and not resume:
+        raise ValueError(f"{place} holds a run already: go on with --resume, or name another folder by --out")
+
+
+def export(args: Namespace) -> None:
+    """A cascade in another library's layout."""
+    from .cascade import Imagen
+    from .export import to_diffusers
+
+    to_diffusers(Imagen.from_pretrained(args.weights), args.folder)
+    print(args.folder)
 
 
 def settings(args: Namespace) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +58,49 @@ class Progress:
         self.bar.refresh()
 
     def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.bar.close()
+
+
+class Training:
+    """Called with every step of a training run: a bar of its budget; without a terminal, a line now and then."""
+
+    LINES = 30  # seconds between two
+    READ = 10  # steps between two looks at the loss, for on a GPU every look waits for the device
+
+    def __init__(self, name: str, minutes: float | None, steps: int | None):
+        from tqdm import tqdm
+
+        form = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
+        self.bar = tqdm(total=1.0, desc=name, bar_format=form, disable=None)
+        self.name, self.minutes, self.steps = name, minutes, steps
+        self.loss: float | None = None
+        self.told, self.calls = time.monotonic(), 0
+
+    def __call__(self, step: Any) -> None:
+        number = step.step if hasattr(step, "step") else step.index
+        part = self._part(step, number)
+        if self.calls % self.READ == 0 and math.isfinite(loss := step.loss):  # a judge renders first, without a loss
+            self.loss = loss if self.loss is None else 0.9 * self.loss + 0.1 * loss
+        self.calls += 1
+        words = f"{getattr(step, 'phase', 'step')} {number}" + ("" if self.loss is None else f", loss {self.loss:.4f}")
+        if not self.bar.disable:
+            self.bar.set_postfix_str(words, refresh=False)
+            self.bar.update(part - self.bar.n)
+        elif time.monotonic() - self.told > self.LINES or part >= 1:
+            self.told = time.monotonic()
+            print(f"{self.name} {part:4.0%}  {words}", file=sys.stderr, flush=True)
+
+    def _part(self, step: Any, number: int) -> float:
+        """How much of the budget is spent, 0 to 1."""
+        for name in ("done", "progress"):
+            if hasattr(step, name):
+                return getattr(step, name)
+        return min(1.0, number / self.steps if self.steps else step.seconds / (60 * (self.minutes or 1)))
+
+    def __enter__(self) -> Training:
         return self
 
     def __exit__(self, *fault: object) -> None:

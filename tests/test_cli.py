@@ -1,17 +1,22 @@
 """The command line: what it draws, what it says when something is wrong, and what it leaves behind."""
 
+import argparse
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from minimagen import cli, commands, terminal
+from minimagen import cli, commands, recipes, terminal
 from minimagen.cascade import Imagen, Stage, to_pil
 from minimagen.denoiser import Denoiser, Dynamic, Static
 from minimagen.schedule import CosineSchedule
@@ -140,6 +145,77 @@ def test_draw_without_text(tmp_path, capsys):
     assert out.split() == [str(tmp_path / "p" / f"picture-0-{i}.png") for i in range(2)]
 
 
+# Training and export
+
+
+def pictures(folder: Path, count: int = 4) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        Image.new("RGB", (12, 9), (40 * i, 90, 200)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text("a red cube\n")
+    return folder
+
+
+def test_train_then_draw_from_own_pictures(weights, tmp_path, capsys, monkeypatch):
+    tiny = {"size": 8, "network": UNetConfig(size=8, **SMALL), "warmup": 0, "drawing": {"steps": 1}}
+    monkeypatch.setitem(recipes.CPU, "base", replace(recipes.CPU["base"], **tiny))
+    out = tmp_path / "run"
+    words = ["train", "base", "--data", pictures(tmp_path / "pictures"), "--out", out, "--text", weights]
+    words += ["--preset", "cpu", "--batch", "2", "--lr", "0.001"]
+    code, told, err = run(capsys, *words, "--steps", "2")
+    assert (code, told) == (0, f"{out / 'unet_8'}\n"), err
+    assert "base 100%  step 2, loss " in err
+    code, _, err = run(capsys, *words, "--steps", "3")
+    assert code == 1 and "resume" in err and err.count("\n") == 1
+    assert run(capsys, *words, "--steps", "3", "--resume")[0] == 0
+    code, told, err = run(capsys, "draw", "--weights", out, "--out", tmp_path / "a.png", "a cube")
+    assert code == 1 and "text" in err  # no encoder lies in that folder yet
+    shutil.copytree(weights / "text_encoder", out / "text_encoder")
+    shutil.copytree(weights / "tokenizer", out / "tokenizer")
+    assert run(capsys, "draw", "--weights", out, "--out", tmp_path / "a.png", "a cube")[0] == 0
+
+
+@pytest.mark.parametrize("stage", ["base", "sr256", "sr1024"])
+def test_every_option_reaches_the_recipe(stage, tmp_path, capsys, monkeypatch):
+    heard = {}
+    monkeypatch.setattr(recipes, "cook", lambda *dish, **options: iter(heard.update(options, dish=dish) or []))
+    options = "--minutes 3 --resume --seed 4 --preset gpu --cache c --batch 5 --accumulate 5 --lr 0.1 --precision fp32"
+    code, _, err = run(capsys, "train", stage, "--out", tmp_path, *options.split(), "--workers", "1")
+    assert code == 0, err
+    recipe = recipes.GPU[stage]
+    assert heard == {
+        "dish": (recipe, tmp_path / f"unet_{recipe.size}"), "text": None, "data": None, "cache": "c", "minutes": 3.0,
+        "steps": None, "seed": 4, "resume": True, "batch": 5, "accumulate": 5, "lr": 0.1, "precision": "fp32",
+        "workers": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["text", "judge"])
+def test_text_and_judge_are_trained_by_their_own(stage, tmp_path, capsys, monkeypatch):
+    from minimagen import pretrain
+    from minimagen.toyland import judge_training
+
+    heard = {}
+    owner, name = {"text": (pretrain, "pretrain"), "judge": (judge_training, "train_judge")}[stage]
+    monkeypatch.setattr(owner, name, lambda out, **options: iter(heard.update(options, out=out) or []))
+    words = ["train", stage, "--out", tmp_path / "r", "--device", "cpu", "--seed", "2"]
+    place = {"text": tmp_path / "r", "judge": tmp_path / "r" / "judge"}[stage]
+    assert run(capsys, *words, "--steps", "7")[0] == 0
+    assert heard == {"out": place, "minutes": None, "steps": 7, "seed": 2, "resume": False, "device": "cpu"}
+    (place / "t5").mkdir(parents=True)
+    code, _, err = run(capsys, *words, "--steps", "7")
+    assert code == 1 and "go on with --resume, or name another folder by --out" in err
+
+
+def test_export_writes_what_diffusers_reads(weights, tmp_path, capsys):
+    out = tmp_path / "exported"
+    code, told, err = run(capsys, "export", "diffusers", out, "--weights", weights)
+    assert (code, told) == (0, f"{out}\n"), err
+    assert (out / "stage_1" / "model_index.json").exists() and (out / "stage_2" / "config.json").exists()
+    code, _, err = run(capsys, "export", "diffusers", out, "--weights", weights)
+    assert code == 1 and "is not empty" in err
+
+
 # Faults: one sentence, the right exit code, nothing left behind
 
 
@@ -223,6 +299,10 @@ USAGE = {
     "a percentile as it is said": (["draw", "x", "--percentile", "99.5"], "write the 99.5th percentile as 0.995"),
     "no such threshold": (["draw", "x", "--threshold", "soft"], "there are static, dynamic and none"),
     "a percentile without its threshold": (["draw", "x", "--percentile", "0.9", "--threshold", "static"], "belongs to"),
+    "two budgets": (["train", "base", "--steps", "3", "--minutes", "2"], "either --minutes or --steps"),
+    "no budget": (["train", "judge"], "say how long to train"),
+    "no time": (["train", "text", "--minutes", "0"], "0 is not above zero"),
+    "no such stage": (["train", "third"], "invalid choice: 'third'"),
     "a count of none": (["draw", "x", "--count", "0"], "0 is too few"),
 }
 
@@ -265,22 +345,23 @@ def test_version_names_package_world_and_weights(capsys):
     assert out.startswith("minimagen 0.") and "Toyland, version " in out and "weights" in out
 
 
-def test_help_teaches_by_example(capsys):
-    commands_of = next(a.choices for a in cli.parser()._actions if isinstance(a.choices, dict))
-    for name in commands_of:
-        code, out, _ = run(capsys, name, "--help")
-        assert code == 0 and "examples:" in out and f"minimagen {name} " in out
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Those of all commands, and of their stages."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for child in action.choices.values():
+                yield child
+                yield from parsers(child)
 
 
-def test_every_example_in_the_help_is_understood():
-    import shlex
-
-    commands_of = next(a.choices for a in cli.parser()._actions if isinstance(a.choices, dict))
-    for command in commands_of.values():
-        for line in command.epilog.splitlines():
-            if line.startswith("  minimagen "):
-                args = cli.parser().parse_args(shlex.split(line)[1:])
-                cli.check(cli.parser(), args)
+def test_every_help_ends_in_examples_that_are_understood(capsys):
+    for parser in parsers(cli.parser()):
+        code, out, _ = run(capsys, *parser.prog.split()[1:], "--help")
+        lines = [line for line in out.splitlines() if line.startswith(f"  {parser.prog} ")]
+        assert code == 0 and "examples:" in out and lines
+        for line in lines:
+            args = cli.parser().parse_args(shlex.split(line)[1:])
+            cli.check(cli.parser(), args)
 
 
 def test_blocks_show_a_picture_in_text():
