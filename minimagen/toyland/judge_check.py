@@ -83,6 +83,7 @@ def renders(count: int, size: int = 256, folder: str | None = None, part: int = 
         store = Cache(folder, test_scene, "test")
         for _ in store.fill(count):
             pass
+        scenes = [store[i][2] for i in range(count)]
         return torch.stack(
             [torch.from_numpy(store[i][size == 64].copy()).float() / 127.5 - 1 for i in range(count)]
         ), scenes

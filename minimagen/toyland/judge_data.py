@@ -61,19 +61,22 @@ def _joined(scene: Scene, other: Scene) -> Scene:
 
 
 class Cache:
-    """Renders of scene_of(0), scene_of(1), … at 256 and at 64 px, as bytes, SHARD scenes a file."""
+    """Renders of scene_of(0), scene_of(1), … at 256 and at 64 px, as bytes, SHARD scenes a file.
+
+    The scenes lie beside them, so that pictures and what is said of them cannot part ways.
+    """
 
     def __init__(self, folder: str | Path, scene_of: Callable[[int], Scene] = judge_scene, name: str = "train"):
         self.folder, self.scene_of = Path(folder) / f"world_{WORLD_VERSION}_{name}", scene_of
-        self._open: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._scenes: dict[int, Scene] = {}
+        self._open: dict[int, tuple[np.ndarray, np.ndarray, list[Scene]]] = {}
 
-    def _paths(self, shard: int) -> tuple[Path, Path]:
-        return self.folder / f"256_{shard:05d}.npy", self.folder / f"64_{shard:05d}.npy"
+    def _path(self, kind: str, shard: int) -> Path:
+        return self.folder / f"{kind}_{shard:05d}.{'json' if kind == 'scenes' else 'npy'}"
 
     def missing(self, count: int) -> list[int]:
         """The shards that the first `count` scenes still lack."""
-        return [s for s in range(math.ceil(count / SHARD)) if not all(p.exists() for p in self._paths(s))]
+        kinds = ("256", "64", "scenes")
+        return [s for s in range(math.ceil(count / SHARD)) if not all(self._path(k, s).exists() for k in kinds)]
 
     def fill(self, count: int, device: str = "cpu", part: int = 8) -> Iterator[int]:
         """Render what is missing of the first `count` scenes; yields how many there are after every file."""
@@ -81,22 +84,23 @@ class Cache:
 
         for shard in self.missing(count):
             scenes = [self.scene_of(shard * SHARD + i) for i in range(SHARD)]
-            for path, size in zip(self._paths(shard), (SIZE, 64)):
+            for size in (SIZE, 64):
                 parts = [render(scenes[i : i + part], size, device=device) for i in range(0, SHARD, part)]
                 pixels = torch.cat(parts).add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
-                with files.atomic(path) as temporary, open(temporary, "wb") as file:
+                with files.atomic(self._path(str(size), shard)) as temporary, open(temporary, "wb") as file:
                     np.save(file, pixels)
+            files.write_json(self._path("scenes", shard), {"scenes": [scene.to_dict() for scene in scenes]})
             yield (shard + 1) * SHARD
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, Scene]:
+        """The 256 px picture, the 64 px picture (bytes, (3, S, S)) and their scene."""
         shard, i = divmod(index, SHARD)
         if shard not in self._open:
-            large, small = (np.load(p, mmap_mode="r") for p in self._paths(shard))
-            self._open[shard] = large, small
-        if index not in self._scenes:
-            self._scenes[index] = self.scene_of(index)
-        large, small = self._open[shard]
-        return large[i], small[i], self._scenes[index]
+            large, small = (np.load(self._path(k, shard), mmap_mode="r") for k in ("256", "64"))
+            told = files.read_json(self._path("scenes", shard))["scenes"]
+            self._open[shard] = large, small, [Scene.from_dict(d) for d in told]
+        large, small, scenes = self._open[shard]
+        return large[i], small[i], scenes[i]
 
 
 # -- what is to be seen ------------------------------------------------------------------------------------------------
