@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS = {"gelu": F.gelu, "silu": F.silu}  # IF uses the exact gelu
+from .fused import attend, norm_act, picture_of, tokens_of
 
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
@@ -21,16 +21,6 @@ def time_embedding(t: Tensor, dim: int) -> Tensor:
     omega = torch.exp(-math.log(10000.0) / half * torch.arange(half, dtype=torch.float32, device=t.device))
     angle = t.float()[:, None] * omega
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-def tokens_of(h: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, H·W, C): a view, if h is channels-last"""
-    return h.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def picture_of(tokens: Tensor, like: Tensor) -> Tensor:
-    """(B, H·W, C) → (B, C, H, W), the inverse of `tokens_of`"""
-    return tokens.unflatten(1, like.shape[-2:]).permute(0, 3, 1, 2)
 
 
 class Embedding(nn.Sequential):
@@ -60,7 +50,7 @@ class ResBlock(nn.Module):
         scale=1.0,
     ):
         super().__init__()
-        self.act, self.resample, self.scale = ACTIVATIONS[act], resample, scale
+        self.act, self.resample, self.scale = act, resample, scale
         self.norm1 = nn.GroupNorm(groups, dim)
         self.conv1 = nn.Conv2d(dim, out, 3, padding=1)
         self.time = nn.Linear(time_dim, 2 * out)
@@ -73,15 +63,14 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.act(self.norm1(x))
+        h = norm_act(x, self.norm1, self.act)
         if self.resample == "down":
             x, h = F.avg_pool2d(x, 2), F.avg_pool2d(h, 2)
         elif self.resample == "up":
             x, h = (F.interpolate(y, scale_factor=2.0, mode="nearest") for y in (x, h))
         h = self.conv1(h)
-        s, b = self.time(emb)[:, :, None, None].chunk(2, dim=1)  # (B, out, 1, 1) each
-        h = self.act(torch.addcmul(b, self.norm2(h), 1 + s))
-        h = self.skip(x) + self.conv2(h)
+        s, b = self.time(emb).chunk(2, dim=1)  # (B, out) each
+        h = self.skip(x) + self.conv2(norm_act(h, self.norm2, self.act, s, b))
         return h if self.scale == 1 else h / self.scale
 
 
@@ -123,7 +112,7 @@ class Attention(nn.Module):
         return F.linear(text, weight, bias)
 
     def forward(self, h: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
-        x = tokens_of(self.norm(h))  # (B, H·W, C)
+        x = tokens_of(norm_act(h, self.norm))  # (B, H·W, C)
         q = self.q(x)
         k, v = text.chunk(2, dim=-1) if text is not None else (q[:, :0], q[:, :0])
         if self.to_self:
@@ -133,7 +122,7 @@ class Attention(nn.Module):
         else:
             mask = None
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))  # (B, heads, ·, d)
-        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        a = attend(q, k, v, mask)
         return h + picture_of(self.out(a.transpose(1, 2).flatten(2)), like=h)
 
 
@@ -168,7 +157,7 @@ class Pooling(nn.Module):
         q, k, v = (
             f(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f, y in ((self.q, query), (self.k, x), (self.v, x))
         )
-        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, heads, 1, d)
+        a = attend(q, k, v, mask)  # (B, heads, 1, d)
         return self.norm_out(self.out(a.flatten(1)))
 
 
