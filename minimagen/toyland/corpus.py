@@ -16,8 +16,8 @@ from minimagen.toyland import camera
 from minimagen.toyland.compose import OPPOSITE, SIGN, relations
 from minimagen.toyland.filler import filler
 from minimagen.toyland.heldout import DEFINITIONS, SYNONYMS, random_letters
-from minimagen.toyland.language import caption, misspell
-from minimagen.toyland.phrases import NUMBERS, PLURALS, a
+from minimagen.toyland.language import caption, content, express, misspell
+from minimagen.toyland.phrases import NUMBERS, PLURALS, a, plural
 from minimagen.toyland.scene import (
     BACKDROPS,
     COLORS,
@@ -40,8 +40,7 @@ NAMES = {"shape": "shape", "color": "colour", "size": "size", "material": "mater
 def sentences(seed: int, n: int, exclude: Collection[str] = ()) -> Iterator[str]:
     """n plain sentences; the first k of them do not depend on n."""
     forbidden = {normal(e) for e in exclude}
-    for text in _stream(seed, n, SENTENCES, lambda text: normal(text) in forbidden):
-        yield text
+    yield from _stream(seed, n, SENTENCES, lambda text: normal(text) in forbidden)
 
 
 def pairs(seed: int, n: int, exclude: Collection[str] = ()) -> Iterator[tuple[str, str]]:
@@ -66,7 +65,7 @@ def _stream(seed: int, n: int, makers: dict[Callable, float], bad: Callable) -> 
     count = 0
     while count < n:
         made = rng.choices(names, weights)[0](rng)
-        if made is not None and not (bad(made)):
+        if made is not None and not bad(made):
             yield made
             count += 1
 
@@ -117,7 +116,14 @@ def situation(rng: random.Random) -> Scene:
 
 
 def _caption(rng: random.Random) -> str:
-    return caption(situation(rng), int(rng.random() * 9))
+    scene = situation(rng)
+    return express(rng, scene, content(rng, scene))
+
+
+def _twice(rng: random.Random, scene: Scene) -> tuple[str, str]:
+    """The same content in two forms."""
+    told = content(rng, scene)
+    return express(rng, scene, told), express(rng, scene, told)
 
 
 # ---- synonyms ----
@@ -140,9 +146,7 @@ def reword(rng: random.Random, text: str, rate: float = 1.0) -> str:
         if key == "in front of" and after == " it":
             return word
         new = _pick(rng, SYNONYMS[key])
-        if word in PLURALS.values():
-            new += "es" if new.endswith("x") else "s"
-        return new
+        return plural(new) if word in PLURALS.values() else new
 
     kept = {s: f"@{k}@" for k, s in enumerate(_KEPT) if s in text}
     for phrase, mark in kept.items():
@@ -218,7 +222,7 @@ def _definition(rng: random.Random) -> str:
     if key in SHAPES:
         text = _pick(rng, DEFINITIONS[key])
         options = (f"{a(key)} is a thing {text}", f"{a(word)} is {a(key)}", f"{a(word)} is a thing {text}",
-                   f"another word for {key} is {word}", f"every {word} is {a(key)}", f"{word}s and {key}s are alike")  # fmt: skip
+                   f"another word for {key} is {word}", f"every {word} is {a(key)}", f"{plural(word)} and {plural(key)} are alike")  # fmt: skip
     elif key in COLORS:
         thing = _pick(rng, DEFINITIONS[key])
         verb = "is" if thing in ("blood", "grass", "snow", "coal", "midnight", "the sun", "fresh milk", "bubble gum",
@@ -314,8 +318,7 @@ def _colours(rng: random.Random) -> str:
 
 
 def _in_other_words(rng: random.Random) -> str:
-    scene = situation(rng)
-    first, second = caption(scene, 1).rstrip("."), caption(scene, 2).rstrip(".")
+    first, second = (text.rstrip(".") for text in _twice(rng, situation(rng)))
     if rng.random() < 0.6:
         second = reword(rng, second)
     if rng.random() < 0.5:
@@ -352,8 +355,7 @@ Pair = tuple[str, str]
 
 
 def _paraphrase(rng: random.Random) -> Pair:
-    scene = situation(rng)
-    one, two = caption(scene, 1), caption(scene, 2)
+    one, two = _twice(rng, situation(rng))
     u = rng.random()
     if u < 0.4:
         one = reword(rng, one)
@@ -406,21 +408,20 @@ def _name(scene: Scene, i: int) -> str:
 
 def _asked(rng: random.Random, scene: Scene, context: str) -> Pair | None:
     things, u = scene.things, rng.random()
+    setting = context
+    for name in BACKDROPS:  # "white" in "a white wall" says nothing of things
+        context = context.replace(name, "")
     if scene.word and u < 0.5:
         return "what does the sign say?", f'"{scene.word.lower()}"'
     if things and len({t.look for t in things}) == 1 and len(things) > 1:
         return f"how many {PLURALS[things[0].shape]} are there?", NUMBERS[len(things) - 1]
     if u > 0.9:
-        for field, ask in (("floor", "what is the floor like?"), ("backdrop", "what is in the background?")):
-            if (
-                f"{getattr(scene, field)} floor" in context
-                or getattr(scene, field) in BACKDROPS
-                and getattr(scene, field) in context
-            ):
-                return ask, getattr(scene, field) if field == "floor" else a(getattr(scene, field))
-    told = [
-        (i, r, j) for i, r, j in relations(scene) if r in context or (r == "left of" and "left to right" in context)
-    ]
+        if scene.backdrop in setting:
+            return "what is in the background?", a(scene.backdrop)
+        if f"{scene.floor} floor" in setting:
+            return "what is the floor like?", scene.floor
+    row = "left to right" in context
+    told = [(i, r, j) for i, r, j in relations(scene) if r in context or (row and r in ("left of", "right of"))]
     if told and u < 0.4:
         i, r, j = _pick(rng, told)
         v = rng.random()
@@ -455,7 +456,7 @@ def _asked(rng: random.Random, scene: Scene, context: str) -> Pair | None:
 def _true_or_false(rng: random.Random) -> Pair | None:
     """A statement about the context that is true, or has one word exchanged."""
     scene = situation(rng)
-    one, two = caption(scene, 1).rstrip("."), caption(scene, 2).rstrip(".")
+    one, two = (text.rstrip(".") for text in _twice(rng, scene))
     if rng.random() < 0.5:
         return f"true or false: {two}. context: {one}", "true"
     if len({t.look for t in scene.things}) != 1:

@@ -35,6 +35,8 @@ from minimagen.toyland.scene import COLORS, MATERIALS, PATTERNS, SHAPES, SIZES, 
 
 # How often an attribute is said.
 SAID = {"size": 0.7, "color": 0.96, "material": 0.8, "matte": 0.25, "pattern": 0.93, "plain": 0.08}
+STATED = 0.9  # how often the relation of two things is
+STANDS = {"is": "stands", "are": "stand"}
 SETTING = {"backdrop": 0.36, "floor": 0.36, "light": 0.14}
 KNOWN = frozenset((*SHAPES, *PLURALS.values(), *COLORS, *SIZES, *MATERIALS, *PATTERNS))
 
@@ -44,22 +46,56 @@ class Entity:
     """What a noun phrase stands for: a thing, some alike things, or the sign (index SIGN)."""
 
     index: int
-    full: str  # "two small red cubes"; with its article
-    short: str  # "the cubes"; for the second mention
+    full: str  # "two small red cubes": with its article or number
+    short: str  # "the cubes": for the second mention; empty where it would not be clear
+    noun: str  # "small red cubes"
     count: int = 1
+
+    @property
+    def verb(self) -> str:
+        return "are" if self.count > 1 and not self.full.startswith("a ") else "is"  # "there is a pair of cubes"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be said, before it is put into words: of each kind of thing some attributes, and of the setting."""
+
+    said: tuple[dict[str, str], ...]  # one for each group of alike things, in the scene's order
+    setting: tuple[str, ...]  # of backdrop, floor, light
+    related: bool  # whether the relation of two things is said
+
+
+def content(rng: random.Random, scene: Scene) -> Content:
+    """A random choice of what to say, enough to tell the things apart."""
+    firsts = [scene.things[g[0]] for g in _groups(scene)]
+    said = [_said(rng, t, brief=len(firsts) > 2) for t in firsts]
+    for s, t in zip(said, firsts):
+        if sum(o.shape == t.shape for o in firsts) > 1:
+            s["color"] = t.color
+    for attribute in ("color", "size", "material", "pattern"):  # say more until words tell the things apart
+        for i, t in enumerate(firsts):
+            if any(s == said[i] for j, s in enumerate(said) if j != i):
+                said[i][attribute] = getattr(t, attribute)
+    rate = 0.5 if len(scene.things) + bool(scene.word) > 2 else 1.0  # long enough already
+    return Content(tuple(said), tuple(k for k, p in SETTING.items() if rng.random() < rate * p), rng.random() < STATED)
 
 
 def caption(scene: Scene, index: int = 0) -> str:
     """The index-th caption of the scene; 0 is the main one. The words depend on (scene.seed, index) alone."""
     rng = random.Random(1009 * scene.seed + index + 1)
-    terse = rng.random() < 0.08  # "red cube left of blue sphere"
-    entities = _entities(rng, scene)
+    return express(rng, scene, content(rng, scene))
+
+
+def express(rng: random.Random, scene: Scene, told: Content) -> str:
+    """The content in words: one of the many ways to say it."""
+    terse = rng.random() < 0.08 and not told.setting  # "red cube left of blue sphere"
+    entities = _entities(rng, scene, told.said)
     rng.shuffle(entities)
-    text, kind, number = _core(rng, scene, entities)
+    text, kind, verb = _core(rng, scene, entities, told.related)
     if terse and kind == "noun":
         text = _without_articles(text)
     else:
-        text = _framed(rng, scene, text, kind, number)
+        text = _framed(rng, scene, told.setting, text, kind, verb)
     return text + ("." if rng.random() < 0.12 else "")
 
 
@@ -77,33 +113,29 @@ def _pick(rng: random.Random, names):
     return names[int(rng.random() * len(names))]
 
 
-def _entities(rng: random.Random, scene: Scene) -> list[Entity]:
-    """Things alike in everything share a noun phrase."""
+def _groups(scene: Scene) -> list[list[int]]:
+    """The things' indices; things alike in everything share a noun phrase."""
     groups: dict[tuple, list[int]] = {}
     for i, t in enumerate(scene.things):
         groups.setdefault(t.look, []).append(i)
-    firsts = [scene.things[g[0]] for g in groups.values()]
-    said = [_said(rng, t, brief=len(firsts) > 2) for t in firsts]
-    for s, t in zip(said, firsts):
-        if sum(o.shape == t.shape for o in firsts) > 1:
-            s["color"] = t.color
-    # Say more until words tell the things apart.
-    for attribute in ("color", "shape", "size", "material", "pattern"):
-        for i, t in enumerate(firsts):
-            if any(s == said[i] for j, s in enumerate(said) if j != i):
-                said[i][attribute] = getattr(t, attribute)
+    return list(groups.values())
+
+
+def _entities(rng: random.Random, scene: Scene, said: tuple[dict[str, str], ...]) -> list[Entity]:
+    groups = _groups(scene)
+    firsts = [scene.things[g[0]] for g in groups]
     found = []
-    for group, t, s in zip(groups.values(), firsts, said):
+    for group, t, s in zip(groups, firsts, said):
         count = len(group)
         alike = [o for o in firsts if o.shape == t.shape]
         name = PLURALS[t.shape] if count > 1 else t.shape
         if len(alike) > 1 or (rng.random() < 0.3 and "color" in s):
             name = f"{t.color} {name}"
         clear = len({o.color for o in alike}) == len(alike)
-        short = f"the {name}" if clear else ""
-        found.append(Entity(group[0], _noun_phrase(rng, t, s, count), short, count))
+        noun = _noun(rng, t, s, count)
+        found.append(Entity(group[0], _counted(rng, noun, count), f"the {name}" if clear else "", noun, count))
     if scene.word is not None:
-        found.append(Entity(SIGN, _pick(rng, SIGNS).format(scene.word.lower()), "the sign"))
+        found.append(Entity(SIGN, _pick(rng, SIGNS).format(scene.word.lower()), "the sign", "sign"))
     return found
 
 
@@ -118,8 +150,8 @@ def _said(rng: random.Random, t: Thing, brief: bool) -> dict[str, str]:
     return {"shape": t.shape, **{k: getattr(t, k) for k, p in chance.items() if rng.random() < p}}
 
 
-def _noun_phrase(rng: random.Random, t: Thing, said: dict[str, str], count: int) -> str:
-    """Article or number, adjectives, noun, and sometimes what follows it ("made of glass", "with stripes")."""
+def _noun(rng: random.Random, t: Thing, said: dict[str, str], count: int) -> str:
+    """Adjectives, noun, and sometimes what follows it ("made of glass", "with stripes")."""
     said, tail = dict(said), ""
     u = rng.random()
     if u < 0.12 and said.get("material") in MADE_OF:
@@ -135,11 +167,13 @@ def _noun_phrase(rng: random.Random, t: Thing, said: dict[str, str], count: int)
         rng.shuffle(order)
     words = [said[k] for k in order if k in said]
     comma = ", " if len(words) > 2 and rng.random() < 0.06 else " "
-    noun = " ".join([comma.join(words), PLURALS[t.shape] if count > 1 else t.shape]).strip() + tail
-    if count == 1:
-        u = rng.random()
-        return f"one {noun}" if u < 0.04 else f"a single {noun}" if u < 0.07 else a(noun)
+    return " ".join([comma.join(words), PLURALS[t.shape] if count > 1 else t.shape]).strip() + tail
+
+
+def _counted(rng: random.Random, noun: str, count: int) -> str:
     u = rng.random()
+    if count == 1:
+        return f"one {noun}" if u < 0.04 else f"a single {noun}" if u < 0.07 else a(noun)
     if u < 0.12:
         return f"{count} {noun}"
     if u < 0.2:
@@ -149,73 +183,72 @@ def _noun_phrase(rng: random.Random, t: Thing, said: dict[str, str], count: int)
     return f"{NUMBERS[count - 1]} {noun}"
 
 
-def _core(rng: random.Random, scene: Scene, entities: list[Entity]) -> tuple[str, str, int]:
-    """(text, kind, number): kind "noun" can stand in a frame, "sentence" is one by itself; number of its first noun."""
+def _core(rng: random.Random, scene: Scene, entities: list[Entity], related: bool) -> tuple[str, str, str]:
+    """(text, kind, verb): kind "noun" can stand in a frame, "sentence" is one by itself; verb: "there {verb} …"."""
     if len(entities) == 1:
         return _alone(rng, scene, entities[0])
     at = {e.index: e for e in entities if e.count == 1}
     stated = [(at[i], r, at[j]) for i, r, j in relations(scene) if i in at and j in at]
-    if stated and len(entities) == 2 and rng.random() < 0.9:
+    if stated and len(entities) == 2 and related:
         return _relation(rng, *_pick(rng, stated))
     if len(entities) == 3:
         row = sorted(entities, key=lambda e: scene.sign[0] if e.index == SIGN else scene.things[e.index].x)
         chain = {(i.index, j.index) for i, r, j in stated if r == "left of"}
         if all((row[k].index, row[k + 1].index) in chain for k in (0, 1)) and rng.random() < 0.4:
             x, y, z = (e.full for e in row)
-            return f"from left to right: {x}, {y} and {z}", "sentence", 1
-        told = [(e, r, f) for e, r, f in stated if e.short and f.short]
-        if told and rng.random() < 0.6:
-            e, r, f = _pick(rng, told)
+            return f"from left to right: {x}, {y} and {z}", "sentence", "is"
+        clear = [(e, r, f) for e, r, f in stated if e.short and f.short]
+        if clear and rng.random() < 0.6:
+            e, r, f = _pick(rng, clear)
             return (
                 f"{_list(rng, entities)}. {e.short} is {_pick(rng, RELATED[r][:2])} {f.short}",
                 "noun",
-                entities[0].count,
+                entities[0].verb,
             )
-    return _list(rng, entities), "noun", entities[0].count
+    return _list(rng, entities), "noun", entities[0].verb
 
 
-def _alone(rng: random.Random, scene: Scene, e: Entity) -> tuple[str, str, int]:
+def _alone(rng: random.Random, scene: Scene, e: Entity) -> tuple[str, str, str]:
     u = rng.random()
     if e.index == SIGN:
         word = scene.word.lower() if scene.word else ""
         if u < 0.12:
-            return f'the sign says "{word}"', "sentence", 1
+            return f'the sign says "{word}"', "sentence", "is"
         if u < 0.22:
-            return f'"{word}" is written on a sign', "sentence", 1
-        return e.full, "noun", 1
+            return f'"{word}" is written on a sign', "sentence", "is"
+        return e.full, "noun", "is"
     if e.count > 1 and u < 0.12:
-        t = scene.things[e.index]
-        number, noun = NUMBERS[e.count - 1], f"{t.color} {PLURALS[t.shape]}"
-        return _pick(rng, (f"count the {noun}: {number}", f"how many {noun}? {number}")), "sentence", e.count
-    return e.full, "noun", e.count
+        number = NUMBERS[e.count - 1]
+        return _pick(rng, (f"count the {e.noun}: {number}", f"how many {e.noun}? {number}")), "sentence", e.verb
+    return e.full, "noun", e.verb
 
 
-def _relation(rng: random.Random, e: Entity, r: str, f: Entity) -> tuple[str, str, int]:
+def _relation(rng: random.Random, e: Entity, r: str, f: Entity) -> tuple[str, str, str]:
     """ "e r f", in one of a dozen ways."""
     u, link = rng.random(), _pick(rng, RELATED[r])
     if u < 0.46:
-        return f"{e.full} {link} {f.full}", "noun", 1
+        return f"{e.full} {link} {f.full}", "noun", "is"
     if u < 0.58:
-        return f"{e.full} {_pick(rng, VERBS)} {RELATED[r][0]} {f.full}", "sentence", 1
+        return f"{e.full} {_pick(rng, VERBS)} {RELATED[r][0]} {f.full}", "sentence", "is"
     if u < 0.68:
         link = RELATED[r][1] if r in ("left of", "right of") else RELATED[r][0]
-        return f"{link} {f.full} {_pick(rng, VERBS)} {e.full}", "sentence", 1
+        return f"{link} {f.full} {_pick(rng, VERBS)} {e.full}", "sentence", "is"
     if u < 0.80:
-        return f"{f.full} with {e.full} {_pick(rng, OF_IT[r])}", "noun", 1
+        return f"{f.full} with {e.full} {_pick(rng, OF_IT[r])}", "noun", "is"
     if u < 0.86:
-        return f"{f.full} has {e.full} {OF_IT[r][0]}", "sentence", 1
+        return f"{f.full} has {e.full} {OF_IT[r][0]}", "sentence", "is"
     if u < 0.92 and e.short and f.short:
         first, second = (e, f) if rng.random() < 0.5 else (f, e)
-        return f"{first.full} and {second.full}. {e.short} is {RELATED[r][0]} {f.short}", "noun", 1
+        return f"{first.full} and {second.full}. {e.short} is {RELATED[r][0]} {f.short}", "noun", "is"
     if r in ("left of", "right of"):
         side, other = (r.split()[0], "right" if r == "left of" else "left")
         if u < 0.96:
-            return f"{e.full} on the {side} and {f.full} on the {other}", "noun", 1
-        return f"on the {side} {_pick(rng, VERBS[:2])} {e.full}, on the {other} {f.full}", "sentence", 1
+            return f"{e.full} on the {side} and {f.full} on the {other}", "noun", "is"
+        return f"on the {side} {_pick(rng, VERBS[:2])} {e.full}, on the {other} {f.full}", "sentence", "is"
     if r in ("in front of", "behind"):
         e, f = (e, f) if r == "in front of" else (f, e)
-        return f"{e.full} in front and {f.full} at the back", "noun", 1
-    return f"{f.full} carrying {e.full}", "noun", 1
+        return f"{e.full} in front and {f.full} at the back", "noun", "is"
+    return f"{f.full} carrying {e.full}", "noun", "is"
 
 
 def _list(rng: random.Random, entities: list[Entity]) -> str:
@@ -232,15 +265,15 @@ def _without_articles(text: str) -> str:
     )
 
 
-def _framed(rng: random.Random, scene: Scene, text: str, kind: str, number: int) -> str:
+def _framed(rng: random.Random, scene: Scene, setting: tuple[str, ...], text: str, kind: str, verb: str) -> str:
     """The text in a frame, with what is said of the setting before it, after it, or in a sentence of its own."""
     fields = ("backdrop", BACKDROP_PHRASES, BACKDROP_SENTENCES), ("floor", FLOOR_PHRASES, FLOOR_SENTENCES)
     fields += (("light", LIGHT_PHRASES, LIGHT_SENTENCES),)
     before, after, sentences = [], [], []
     for name, phrases, clauses in fields:
-        if rng.random() < SETTING[name] * (0.5 if len(scene.things) + bool(scene.word) > 2 else 1.0):
+        if name in setting:
             value, u = getattr(scene, name), rng.random()
-            if u < 0.14:
+            if u < 0.14 or "?" in text or text.startswith("count"):
                 sentences.append(_pick(rng, clauses[value]))
             elif u < 0.32 and not before and name != "light":
                 before.append(_pick(rng, phrases[value]))
@@ -253,28 +286,21 @@ def _framed(rng: random.Random, scene: Scene, text: str, kind: str, number: int)
         frame = "{s}" if closed or before or ":" in head or "?" in head else _pick(rng, SENTENCE_FRAMES)
         body = frame.format(s=head)
     elif before:
-        verb = "is" if number == 1 else "are"
-        body = (
-            head
-            if closed
-            else _pick(rng, ("there {is} {x}", "we see {x}", "stands {x}")).format(x=head, **{"is": verb})
-        )
-        if body.startswith("stands") and number > 1:
-            body = "stand" + body[6:]
+        frame = "{x}" if closed else _pick(rng, ("there {is} {x}", "we see {x}", f"{STANDS[verb]} {{x}}"))
+        body = frame.format(x=head, **{"is": verb})
     else:
         frame = "{x}" if closed else _pick(rng, FRAMES)
-        body = frame.format(x=head, **{"is": "is" if number == 1 else "are"})
+        body = frame.format(x=head, **{"is": verb})
     # what follows a whole sentence is set off by a comma, so that it belongs to all of it
     pause = ", " if (kind == "sentence" or "nothing else" in body or body.endswith("here")) and after else " "
     body = pause.join([body, " ".join(after)]).strip() if after else body
     if before:
-        inverted = body.startswith("stand")
-        body = before[0] + (" " if inverted else ", ") + body
+        body = before[0] + (" " if body.startswith("stand") else ", ") + body
     return ". ".join([body, *([rest] if dot else []), *sentences])
 
 
 def misspell(text: str, seed: int, edits: int = 1) -> str:
-    """The text with one of its longer words misspelled by 1 or 2 edits: a letter lost, doubled, changed, or two swapped.
+    """The text with one of its longer words misspelled by 1 or 2 edits: a letter lost, added, changed, or two swapped.
 
     The first letter stays, as it mostly does in human slips. Words in double quotes are not touched.
     """

@@ -273,7 +273,7 @@ def _lexicon(synonyms: bool) -> Lexicon:
     for shape in SHAPES:
         for text in also(shape):
             add(lex.nouns, text, shape, False)
-            add(lex.nouns, plural(text), shape, True)
+            add(lex.nouns, ph.plural(text), shape, True)
         for text in DEFINITIONS[shape] if synonyms else ():
             add(lex.tails, text, "shape", shape)
     for text in ("thing", "object", "one"):
@@ -281,10 +281,6 @@ def _lexicon(synonyms: bool) -> Lexicon:
         if text != "one":
             add(lex.nouns, text + "s", None, True)
     return lex
-
-
-def plural(noun: str) -> str:
-    return noun + ("es" if noun.endswith("x") else "s")
 
 
 def _symbols(caption: str, lex: Lexicon) -> Iterator[tuple]:

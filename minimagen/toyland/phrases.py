@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from minimagen.toyland.scene import BACKDROPS, FLOORS, LIGHTS
+from minimagen.toyland.scene import BACKDROPS, FLOORS, LIGHTS, SHAPES
 
 NUMBERS = ("one", "two", "three", "four", "five")
-PLURALS = {s: s + "s" for s in ("sphere", "cube", "cylinder", "cone", "pyramid", "ring")}
+PLURALS = {s: s + "s" for s in SHAPES}
 
 MADE_OF = {"metal": "made of metal", "glass": "made of glass"}
 WITH_PATTERN = {
@@ -108,3 +108,7 @@ SENTENCE_FRAMES = ("{s}", "in this picture, {s}", "we see that {s}", "here, {s}"
 def a(noun_phrase: str) -> str:
     """With its indefinite article: "an orange cube", "a red one"."""
     return ("an " if noun_phrase[0] in "aeio" else "a ") + noun_phrase
+
+
+def plural(noun: str) -> str:
+    return noun + ("es" if noun.endswith("x") else "s")
