@@ -156,7 +156,8 @@ def train(
     network = accelerator.prepare(unet)
     optimizer = torch.optim.AdamW(unet.parameters(), lr, betas, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
     average = EMA(unet, ema) if ema is not None else None
-    with torch.no_grad():
+    cast = _autocast(precision, device)
+    with torch.no_grad(), cast():
         null = None if text is None else text([""]).to(device)
     task = Task(
         replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor, crop
@@ -169,7 +170,6 @@ def train(
         if not resume:
             raise ValueError(f"{out} holds a training run: continue it with resume=True, or name another folder")
         run.load(file)
-    cast = _autocast(precision, device)
     parameters = list(unet.parameters())  # a list: clipping an exhausted generator clips nothing
     start, earlier, saved = time.monotonic(), run.seconds, time.monotonic()
 

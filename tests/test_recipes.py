@@ -1,0 +1,113 @@
+"""The recipes build what ships, and a few steps of each leave a stage, a log and a grid of samples behind."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from minimagen import recipes
+from minimagen.cascade import Stage
+from minimagen.conditioning import Text
+from minimagen.recipes import CPU, GPU, cook, grid, new_stage, psnr, recipe
+from minimagen.unet import UNetConfig
+
+
+class Words:
+    """A stand-in for the text encoder: each caption's length, eight tokens long."""
+
+    dim = 32
+
+    def __call__(self, captions):
+        return Text(torch.stack([torch.full((8, 32), len(c) / 50) for c in captions]))
+
+
+def tiny(name):
+    """The recipe with a network and sampling that take no time."""
+    whole = CPU[name]
+    network = UNetConfig(
+        in_channels=whole.network.in_channels,
+        channels=(16, 32),
+        layers=(1, 1),
+        attention=("none", "self+text"),
+        head_dim=16,
+        groups=8,
+        augmentation=whole.network.augmentation,
+        fold=4,
+    )
+    return replace(
+        whole,
+        network=network,
+        batch=2,
+        cache=8 if name == "base" else None,
+        captions=2,
+        drawing={**whole.drawing, "steps": 1},
+    )
+
+
+@pytest.mark.parametrize("name", CPU)
+def test_a_recipe_makes_a_stage_that_fits_the_limits(name):
+    for made in (CPU[name], GPU[name]):
+        with torch.device("meta"):
+            unet = recipes.UNet(replace(made.network, size=made.size, text_dim=256))
+        parameters = sum(p.numel() for p in unet.parameters())
+        assert 2 * parameters < 15e6  # bytes at half precision
+        assert unet.config.enlarges == (name != "base")
+        assert made.crop is None or (made.crop % 4, made.crop % unet.config.multiple) == (0, 0)
+    assert recipe(name, gpu=False) is CPU[name]
+    assert recipe(name, gpu=True) is GPU[name]
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(ValueError, match="a recipe for base, sr256, sr1024, not for 'sr512'"):
+        recipe("sr512")
+
+
+def test_fresh_weights_follow_the_seed_and_leave_the_callers_random_state_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    a, b, c = (new_stage(tiny("base"), 32, seed).denoiser.unet.state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert any(not torch.equal(a[k], c[k]) for k in a)
+
+
+@pytest.mark.parametrize("name", CPU)
+def test_a_few_steps_leave_a_stage_a_log_and_samples(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(recipes, "LOG_EVERY", 2)
+    scored = []
+
+    def score(stage, prompts, pictures):
+        scored.append((len(prompts), pictures.shape))
+        return {"right": 0.5}
+
+    made = tiny(name)
+    first = [s.step for s in cook(made, tmp_path, text=Words(), steps=2, score=score)]
+    again = [s.step for s in cook(made, tmp_path, text=Words(), steps=3, resume=True)]
+    assert (first, again) == ([1, 2], [3])
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [2]
+    shown = [row for row in rows if "loss" not in row]
+    assert [row["step"] for row in shown] == [1, 3, 3] or [row["step"] for row in shown] == [1, 2, 3, 3]
+    assert shown[0]["right"] == 0.5
+    assert "psnr" in shown[0] or name == "base"
+    assert scored[0][0] == scored[0][1][0]
+    assert Image.open(tmp_path / "samples" / "0000003.png").width == (6 * 64 if name == "base" else 6 * 256)
+    stage = Stage.from_pretrained(tmp_path)
+    assert (stage.size, stage.steps, stage.about["recipe"]) == (made.size, 1, name)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == (name == "base")
+
+
+def test_a_callers_fault_does_not_lose_the_steps_before_it(tmp_path):
+    with pytest.raises(KeyError):
+        for _ in cook(tiny("base"), tmp_path, text=Words(), steps=9):
+            raise KeyError
+    assert [s.step for s in cook(tiny("base"), tmp_path, text=Words(), steps=2, resume=True)] == [2]
+
+
+def test_psnr_and_grid_against_hand_worked_numbers():
+    assert psnr(torch.full((1, 3, 2, 2), 0.2), torch.zeros(1, 3, 2, 2)) == pytest.approx(20.0)
+    x = torch.arange(6.0).view(6, 1, 1, 1)
+    assert grid(x, 3)[0].tolist() == [[0, 1, 2], [3, 4, 5]]
