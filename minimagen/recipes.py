@@ -168,6 +168,7 @@ def cook(
 
         text = TextEncoder.from_pretrained(data_folder())
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    text = text.to(device) if hasattr(text, "to") else text
     stage = new_stage(recipe, text.dim, seed)
     data = new_data(recipe, cache or out / "cache", seed, device) if data is None else data
     names = ("batch", "lr", "warmup", "decay", "weight", "drop", "ema", "crop", "stretched")
