@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 
 from .options import check, parser
+from .terminal import note
 
 OK, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from . import commands, resources
 
         if other := resources.other_minimagen():
-            print(f"minimagen: note: {other}.", file=sys.stderr)
+            note(other)
         getattr(commands, args.command)(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _note(message, category, filename, lineno, file=None, line=None) -> None:
     """Our own warnings as one line; those of other libraries are not the reader's to mend."""
     if issubclass(category, UserWarning) and f"{os.sep}minimagen{os.sep}" in filename:
-        print(f"minimagen: note: {str(message).rstrip('.')}.", file=sys.stderr)
+        note(str(message))
 
 
 if __name__ == "__main__":

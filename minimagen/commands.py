@@ -45,6 +45,8 @@ def draw(args: Namespace) -> None:
     from .terminal import Progress
 
     imagen = Imagen.from_pretrained(args.weights, stages=args.stages).to(device(args.device))
+    if any("world" in stage.about for stage in imagen.stages):
+        doubt(prompts)
     steps = dict(enumerate(args.steps or []))
     with Progress(lambda stage: steps.get(stage, imagen.stages[stage].steps), args.watch) as progress:
         images = imagen.draw(
@@ -111,6 +113,18 @@ def export(args: Namespace) -> None:
 
     to_diffusers(Imagen.from_pretrained(args.weights), args.folder)
     print(args.folder)
+
+
+def doubt(prompts: Sequence[str]) -> None:
+    """Say which sentences speak of what Toyland has not: the networks know no other world."""
+    from .terminal import note
+    from .toyland.parsing import parse
+
+    for prompt in prompts:
+        try:
+            parse(prompt, synonyms=True)
+        except ValueError as fault:
+            note(f"{str(fault).rstrip('.')}, so the picture may not follow {prompt!r}")
 
 
 def settings(args: Namespace) -> dict[str, Any]:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -18,8 +16,15 @@ if TYPE_CHECKING:
 COLUMNS = 48
 
 
+def note(text: str) -> None:
+    """Something worth knowing that is no fault."""
+    print(f"minimagen: note: {text.rstrip('.')}.", file=sys.stderr)
+
+
 def blocks(image: Image, columns: int = COLUMNS) -> str:
     """A picture as lines of text, two pixels a character: the upper is the sign's colour, the lower its ground's."""
+    import numpy as np
+
     small = image.convert("RGB").resize((columns, columns - columns % 2))
     pixels = np.asarray(small).tolist()
     rows = []

@@ -135,6 +135,12 @@ def test_size_stops_early_and_stages_load_less(weights, tmp_path, capsys):
     assert Image.open(tmp_path / "b.png").size == (16, 16)
 
 
+def test_weights_of_toyland_doubt_what_toyland_has_not(capsys):
+    commands.doubt(["a crimson ball left of a cube", "a giraffe"])
+    said = capsys.readouterr().err
+    assert said.startswith("minimagen: note: ") and "'giraffe'" in said and said.count("\n") == 1
+
+
 def test_draw_without_text(tmp_path, capsys):
     plain = {**SMALL, "text_dim": None, "attention": "none", "mid_attention": "self", "pool": None}
     Imagen([Stage(Denoiser(UNet(UNetConfig(size=8, **plain)), CosineSchedule()), 8, steps=1)]).save_pretrained(

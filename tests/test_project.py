@@ -102,7 +102,7 @@ def test_what_the_package_imports_is_declared():
 
 
 FLOORS = {
-    "resources": 0, "files": 0, "schedule": 0, "layers": 0, "conditioning": 0,
+    "resources": 0, "files": 0, "schedule": 0, "layers": 0, "fused": 0, "conditioning": 0,
     "unet": 1, "text": 1, "hub": 1, "captions": 1, "tokenizer": 1, "text_tasks": 1, "denoiser": 1, "toyland": 1,
     "sampler": 2, "training": 2, "objective": 2, "checkpoint": 2, "pretrain": 2, "probes": 2, "data": 2, "cache": 2,
     "deepfloyd": 2,
