@@ -146,9 +146,11 @@ def _draw(rng: random.Random, split: str, kind: str, relation: str, size: str, u
     if kind == "sign":
         return _sign_scene(rng, split, int(2.5 * u), setting)  # 0, 1 or 2 things: 40, 40, 20 %
     if kind == "one":
-        things = _scatter(rng, [_thing(rng, split, size)], spread=0.7)
+        things = _scatter(rng, [_thing(rng, split, size)], spread=0.6)
     elif kind == "count":
-        things = _count(rng, _thing(rng, split, size), 2 + int(4 * u))
+        thing, things = _thing(rng, split, size), None
+        while things is None:  # the same again: what is hard to place is no rarer for it
+            things = _count(rng, thing, 2 + int(4 * u))
     elif kind == "several":
         things = _scatter(rng, _different(rng, split, 2 if u < 0.4 else 3))
     else:
@@ -170,13 +172,18 @@ def _covered(a: camera.Box, b: camera.Box) -> float:
     return w * h / ((b[2] - b[0]) * (b[3] - b[1])) if w > 0 and h > 0 else 0.0
 
 
+def _touch(a: camera.Box, b: camera.Box, gap: float) -> bool:
+    """Whether the boxes come nearer than the gap both across and down."""
+    return min(a[2], b[2]) - max(a[0], b[0]) > -gap and min(a[3], b[3]) - max(a[1], b[1]) > -gap
+
+
 def _apart(t: Thing, others: list[Thing], gap: float = 0.12) -> bool:
     r = camera.radius(t.shape, t.size) + gap
     return all(camera.clearance(t.x, t.z, o.x, o.z) >= r + camera.radius(o.shape, o.size) for o in others)
 
 
-def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, cover: float = 0.06) -> list[Thing] | None:
-    """Things on the floor, one after another where there is room: apart on the floor, and apart in the picture."""
+def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, gap: float = 0.015) -> list[Thing] | None:
+    """Things on the floor, one after another where there is room: apart on the floor, and in the picture by a gap."""
     placed: list[Thing] = []
     boxes: list[camera.Box] = []
     for one in things:
@@ -188,7 +195,7 @@ def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, cover
             if not _apart(t, placed):
                 continue
             box = _box(t)
-            if camera.inside(box) and all(camera.overlap(box, b) <= cover for b in boxes):
+            if camera.inside(box) and not any(_touch(box, b, gap) for b in boxes):
                 placed.append(t)
                 boxes.append(box)
                 break
@@ -198,23 +205,26 @@ def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, cover
 
 
 def _count(rng: random.Random, thing: Thing, count: int) -> list[Thing] | None:
-    """So many of a kind. Four or five large ones fit only in two rows, the far one seen in the gaps of the near one."""
-    if count < 4 or thing.size == "small":
+    """So many of a kind. Large ones fit only in two rows, the far one seen in the gaps of the near one."""
+    if count == 2 or thing.size == "small":
         return _scatter(rng, [thing] * count)
-    near = (-1.35, 1.35) if rng.random() < 0.5 or count == 5 else (0.0,)
-    columns = {2: (-1.4, 1.4), 3: (-2.45, 0.0, 2.45)}[count - len(near)]
-    rows = [(x, -2.1) for x in near] + [(x, 2.4) for x in columns]
+    front = {3: _pick(rng, (1, 2)), 4: _pick(rng, (1, 2)), 5: 2}[count]
+    columns = {1: (0.0,), 2: (-1.35, 1.35), 3: (-2.45, 0.0, 2.45)}
+    rows = [(x, -2.1) for x in columns[front]] + [(x, 2.4) for x in columns[count - front]]
     placed: list[Thing] = []
+    boxes: list[camera.Box] = []
     for x, z in rows:
-        t = _at(_turned(rng, thing), x + _between(rng, -0.12, 0.12), z + _between(rng, -0.25, 0.25))
-        box = _box(t)
-        if (
-            not camera.inside(box)
-            or not _apart(t, placed, 0.0)
-            or any(camera.overlap(box, _box(o)) > 0.1 for o in placed)
-        ):
+        for _ in range(12):
+            t = _at(_turned(rng, thing), x + _between(rng, -0.12, 0.12), z + _between(rng, -0.25, 0.25))
+            if not _apart(t, placed, 0.0):
+                continue
+            box = _box(t)
+            if camera.inside(box) and all(camera.overlap(box, b) <= 0.1 for b in boxes):
+                placed.append(t)
+                boxes.append(box)
+                break
+        else:
             return None
-        placed.append(t)
     rng.shuffle(placed)
     return placed
 
@@ -252,7 +262,7 @@ def _related(rng: random.Random, split: str, relation: str) -> list[Thing] | Non
             continue
         box_a, box_b = _box(a), _box(b)
         near, far = (box_a, box_b) if a.z < b.z else (box_b, box_a)
-        allowed = 0.30 if relation in ("in front of", "behind") else 0.04
+        allowed = 0.22 if relation in ("in front of", "behind") else 0.04
         if camera.inside(box_a) and camera.inside(box_b) and _covered(near, far) <= allowed:
             return [a, b]
     return None
