@@ -1,4 +1,4 @@
-"""Letters for the sign: a bold condensed font, turned once into signed distances, so that edges are sharp at any size."""
+"""Letters for the sign: a bold condensed font, turned once into signed distances, so that it is sharp at any size."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,13 +22,13 @@ def letters() -> Tensor:
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.truetype(str(FONT), 400, layout_engine=ImageFont.Layout.BASIC)
-    _, top, _, bottom = font.getbbox("H")
+    _, top, _, bottom = (round(v) for v in font.getbbox("H"))
     cap = bottom - top
     high, wide = 4 * ROWS, 4 * COLUMNS
     pixels = []
     for code in range(26):
         letter = chr(65 + code)
-        left, y0, right, y1 = font.getbbox(letter)
+        left, _, right, _ = (round(v) for v in font.getbbox(letter))
         glyph = Image.new("L", (right - left, cap), 0)
         ImageDraw.Draw(glyph).text((-left, -top), letter, fill=255, font=font)
         scale = (1 - 2 * PAD) * high / cap
@@ -53,7 +53,7 @@ def _distances(inside: Tensor) -> Tensor:
 
 
 def ink(table: Tensor, codes: Tensor, u: Tensor, v: Tensor, footprint: Tensor | float) -> Tensor:
-    """How much of a pixel at (u, v) of a letter's cell is ink.  u, v in [0, 1], v down; footprint: a pixel in cell heights."""
+    """How much of a pixel at (u, v) of a letter's cell is ink; v down, footprint: a pixel in cell heights."""
     x = (u * COLUMNS - 0.5).clamp(0, COLUMNS - 1.001)
     y = (v * ROWS - 0.5).clamp(0, ROWS - 1.001)
     i, j = x.floor(), y.floor()

@@ -1,5 +1,5 @@
-"""The six shapes at scale 1, standing on y = 0: where a ray enters and leaves them, which way their surface faces, where
-their patterns run, and how far they reach in a direction (which is all that a shadow's outline needs).
+"""The six shapes at scale 1, standing on y = 0: where a ray enters and leaves them, which way they face, where their
+patterns run, and how far they reach in a direction (which is all that a shadow's outline needs).
 
 Vectors are triples of tensors of one shape. A ray is o + t·d, d of any length; a miss is an entry of ∞.
 The box is the cube and the sign's boards: its half sizes come with it.
@@ -224,7 +224,7 @@ def reach(shape: int, n: Vec, half: Vec) -> Vec:
 
 
 def outline(shape: int, light: Vec) -> Vec:
-    """EDGES directions, at right angles to the light, whose half-planes bound the shape's shadow.  light: (P,) each → (EDGES, P)
+    """EDGES directions across the light, whose half-planes bound the shape's shadow.  light: (P,) each → (EDGES, P)
 
     Polyhedra: light × edge, both signs (exact). Round shapes: even steps, and the tangents from a cone's apex.
     """

@@ -181,10 +181,16 @@ def surroundings(floors: tuple[str, ...], backdrops: tuple[str, ...], device: st
     return torch.stack(maps).clamp_(0, 1).to(device)
 
 
+@lru_cache(maxsize=8)
+def average(floors: tuple[str, ...], backdrops: tuple[str, ...], device: str) -> Tensor:
+    """(floors + backdrops, 3)"""
+    return surroundings(floors, backdrops, device).mean((2, 3))
+
+
 def pattern(kind: Tensor, across: Tensor, up: Tensor, turn_a: Tensor, turn_b: Tensor, scale: Tensor) -> Tensor:
     """How much lighter (+1) or darker (−1) a pattern makes a point; its mean over the surface is 0.
 
-    (across, up) on the unrolled surface at scale 1; where a coordinate closes on itself, a whole number of periods fits.
+    (across, up) on the unrolled surface at scale 1; where one closes on itself, a whole number of periods fits.
     """
 
     def cells(s: Tensor, turn: Tensor, period: float) -> Tensor:
