@@ -1,1 +1,22 @@
-"""Toyland: a small world whose captions are exact."""
+"""Toyland: a small world whose captions are exact.
+
+scene = random_scene(seed)     what stands where
+scene.caption                  what is said of it; scene.captions(n) says it in other ways
+parse(caption)                 what was said; matches(description, scene): is it so?
+sentences, pairs               the text corpus, which knows more words than the pictures' captions
+"""
+
+from minimagen.toyland.compose import SIGN as SIGN
+from minimagen.toyland.compose import random_scene as random_scene
+from minimagen.toyland.compose import relations as relations
+from minimagen.toyland.corpus import pairs as pairs
+from minimagen.toyland.corpus import sentences as sentences
+from minimagen.toyland.heldout import held_out as held_out
+from minimagen.toyland.parsing import Description as Description
+from minimagen.toyland.parsing import ThingDescription as ThingDescription
+from minimagen.toyland.parsing import matches as matches
+from minimagen.toyland.parsing import parse as parse
+from minimagen.toyland.rewording import misspell as misspell
+from minimagen.toyland.scene import WORLD_VERSION as WORLD_VERSION
+from minimagen.toyland.scene import Scene as Scene
+from minimagen.toyland.scene import Thing as Thing

@@ -7,7 +7,6 @@ plain, the setting) is mostly left unsaid, and patterns are mostly said, because
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 
 from minimagen.toyland.compose import SIGN, relations
@@ -31,14 +30,13 @@ from minimagen.toyland.phrases import (
     WITH_PATTERN,
     a,
 )
-from minimagen.toyland.scene import COLORS, MATERIALS, PATTERNS, SHAPES, SIZES, Scene, Thing
+from minimagen.toyland.scene import Scene, Thing
 
 # How often an attribute is said.
 SAID = {"size": 0.7, "color": 0.96, "material": 0.8, "matte": 0.25, "pattern": 0.93, "plain": 0.08}
 STATED = 0.9  # how often the relation of two things is
 STANDS = {"is": "stands", "are": "stand"}
 SETTING = {"backdrop": 0.36, "floor": 0.36, "light": 0.14}
-KNOWN = frozenset((*SHAPES, *PLURALS.values(), *COLORS, *SIZES, *MATERIALS, *PATTERNS))
 
 
 @dataclass(frozen=True)
@@ -297,35 +295,3 @@ def _framed(rng: random.Random, scene: Scene, setting: tuple[str, ...], text: st
     if before:
         body = before[0] + (" " if body.startswith("stand") else ", ") + body
     return ". ".join([body, *([rest] if dot else []), *sentences])
-
-
-def misspell(text: str, seed: int, edits: int = 1) -> str:
-    """The text with one of its longer words misspelled by 1 or 2 edits: a letter lost, added, changed, or two swapped.
-
-    The first letter stays, as it mostly does in human slips. Words in double quotes are not touched.
-    """
-    if edits not in (1, 2):
-        raise ValueError(f"A misspelling has 1 or 2 edits, not {edits}.")
-    rng = random.Random(seed)
-    spans = [m for m in re.finditer(r'"[^"]*"|[a-z]+', text) if len(m.group()) >= 4 and m.group()[0] != '"']
-    if not spans:
-        raise ValueError(f"{text!r} has no word of four letters or more to misspell.")
-    vocabulary = [m for m in spans if m.group().rstrip("s") in KNOWN or m.group() in KNOWN]
-    m = _pick(rng, vocabulary or spans)
-    word = m.group()
-    while word == m.group() or word in KNOWN:
-        word = m.group()
-        for _ in range(edits):
-            word = _slip(rng, word)
-    return text[: m.start()] + word + text[m.end() :]
-
-
-def _slip(rng: random.Random, word: str) -> str:
-    k, u = 1 + int(rng.random() * (len(word) - 1)), rng.random()
-    if u < 0.25:
-        return word[:k] + word[k + 1 :]
-    if u < 0.5:
-        return word[:k] + word[k] + word[k:]
-    if u < 0.75 and k < len(word) - 1:
-        return word[:k] + word[k + 1] + word[k] + word[k + 2 :]
-    return word[:k] + chr(97 + int(26 * rng.random())) + word[k + 1 :]
