@@ -1,6 +1,7 @@
 """The judge: picture → what it shows. A small detector, trained on renders whose scenes are known.
 
-    picture → 256 px → trunk → 32 × 32 cells → heat, and at its peaks: box, place, shape, colour, size, material, pattern
+    picture → 256 px → trunk → 32 × 32 cells → heat, and at its peaks: box, place, shape, colour, size, material,
+    pattern
                              → the whole picture → backdrop, floor, light, is it a picture of this world at all?
                              → the board of a sign → reader → letters
 
@@ -117,19 +118,23 @@ class Judge:
         config = {"world": world.WORLD_VERSION, "network": asdict(self.net.config), **about}
         return files.save_network(folder, config, self.net.state_dict(), torch.float16)
 
-    @torch.no_grad()
     def __call__(self, images: Pictures, batch: int = 16) -> list[Reading]:
         """One reading a picture. Square pictures of any size from 16 px: PIL, or tensors (B, 3, H, W) in [−1, 1]."""
-        return [reading for x, sizes in self._batches(images, batch) for reading in self._read(x, sizes)]
+        return self.look(images, batch)[0]
+
+    def features(self, images: Pictures, batch: int = 16) -> Tensor:
+        """(B, F): the trunk's means over the picture, fine and coarse, each scaled to spread 1 over true pictures."""
+        return self.look(images, batch)[1]
 
     @torch.no_grad()
-    def features(self, images: Pictures, batch: int = 16) -> Tensor:
-        """(B, F) float32:
-
-        the trunk's means over the picture, coarse and fine, each scaled to spread 1 over true pictures.
-        """
-        rows = [self.net.features(x) for x, _ in self._batches(images, batch)]
-        return torch.cat(rows)
+    def look(self, images: Pictures, batch: int = 16) -> tuple[list[Reading], Tensor]:
+        """Readings and features, in one pass."""
+        readings, features = [], []
+        for x, sizes in self._batches(images, batch):
+            grid, whole, raw = self.net(x)
+            readings += self._read(x, grid, whole, sizes)
+            features.append(self.net.scaled(raw).cpu())
+        return readings, torch.cat(features)
 
     def _batches(self, images: Pictures, batch: int):
         device = next(self.net.parameters()).device
@@ -138,8 +143,7 @@ class Judge:
             part = pictures[i : i + batch]
             yield torch.stack([resize(p.to(device)) for p in part]), [p.shape[-1] for p in part]
 
-    def _read(self, x: Tensor, sizes: list[int]) -> list[Reading]:
-        grid, whole = self.net(x)
+    def _read(self, x: Tensor, grid: Tensor, whole: Tensor, sizes: list[int]) -> list[Reading]:
         found = [_peaks(g) for g in grid]
         boards = [(i, p) for i, (_, signs) in enumerate(found) for p in signs]
         words: dict[int, str] = {}
@@ -153,7 +157,7 @@ class Judge:
             seen = tuple(p.thing(pattern=size >= PATTERNED) for p in things)
             sign = signs[0] if signs else None
             readable = bool(whole[i, WHOLE["readable"]] > 0) and bool(seen or sign)
-            reading = Reading(seen, words.get(i), **names, readable=readable)
+            reading = Reading(seen, words.get(i), names["backdrop"], names["floor"], names["light"], readable)
             if sign is not None:
                 reading = replace(reading, sign=(sign.place[0], sign.place[2]), sign_box=tuple(sign.box.tolist()))
             readings.append(reading)
@@ -172,7 +176,8 @@ class _Peak:
         return x, y, z
 
     def thing(self, pattern: bool) -> ReadThing:
-        names, sure = {}, self.heat
+        names: dict[str, Any] = {}
+        sure = self.heat
         for kind in ("shape", "color", "size", "material", "pattern"):
             if kind == "pattern" and not pattern:
                 names[kind] = None
@@ -180,8 +185,8 @@ class _Peak:
             p = self.values[HEADS[kind]].softmax(0)
             names[kind] = VOCABULARY[kind][int(p.argmax())]
             sure = min(sure, float(p.max()))
-        box = tuple(round(v, 4) for v in self.box.tolist())
-        return ReadThing(**names, box=box, place=self.place, confidence=round(sure, 4))  # type: ignore[arg-type]
+        u0, v0, u1, v1 = (round(v, 4) for v in self.box.tolist())
+        return ReadThing(**names, box=(u0, v0, u1, v1), place=self.place, confidence=round(sure, 4))
 
 
 def _peaks(grid: Tensor) -> tuple[list[_Peak], list[_Peak]]:

@@ -72,7 +72,7 @@ def accuracy(readings: Sequence[Reading], scenes: Sequence[Scene], size: int = 2
 
 
 def renders(count: int, size: int = 256, folder: str | None = None, part: int = 8) -> tuple[Tensor, list[Scene]]:
-    """The first `count` pictures of the examination at 64, 256 or another size; folder:
+    """The first `count` pictures of the examination, and their scenes. folder:
 
     where those of 64 and 256 px are kept.
     """
@@ -83,10 +83,9 @@ def renders(count: int, size: int = 256, folder: str | None = None, part: int = 
         store = Cache(folder, test_scene, "test")
         for _ in store.fill(count):
             pass
-        scenes = [store[i][2] for i in range(count)]
-        return torch.stack(
-            [torch.from_numpy(store[i][size == 64].copy()).float() / 127.5 - 1 for i in range(count)]
-        ), scenes
+        kept = [store[i] for i in range(count)]
+        pixels = torch.stack([torch.from_numpy((small if size == 64 else large).copy()) for large, small, _ in kept])
+        return pixels.float() / 127.5 - 1, [scene for _, _, scene in kept]
     return torch.cat([render(scenes[i : i + part], size) for i in range(0, count, part)]), scenes
 
 

@@ -88,37 +88,35 @@ class JudgeNet(nn.Module):
         self.down2 = nn.Sequential(conv(b, c, 2), Residual(c))  # (B, c, 16, 16)
         self.down3 = nn.Sequential(conv(c, d, 2), Residual(d))  # (B, d, 8, 8)
         self.up2, self.up1 = nn.Conv2d(d, c, 1), nn.Conv2d(c, b, 1)
-        out = HEADS["pattern"].stop
-        self.head = nn.Sequential(conv(b, b), conv(b, config.head), nn.Conv2d(config.head, out, 1))
+        last = nn.Conv2d(config.head, HEADS["pattern"].stop, 1)
+        self.head = nn.Sequential(conv(b, b), conv(b, config.head), last)
         self.whole = nn.Sequential(nn.Linear(b + d, 128), nn.ReLU(), nn.Linear(128, WHOLE["readable"].stop))
         self.reader = Reader(*config.reader)
         with torch.no_grad():
-            self.head[-1].bias.zero_()[
-                HEADS["heat"]
-            ] = -4.0  # most cells hold nothing: start there, as focal loss likes it
-            self.head[-1].bias[HEADS["box"]] = -1.5
+            assert last.bias is not None
+            last.bias.zero_()[HEADS["heat"]] = -4.0  # most cells hold nothing: start there, as the focal loss likes it
+            last.bias[HEADS["box"]] = -1.5  # a fifth of the picture
         self.register_buffer("feature_mean", torch.zeros(a + d))
         self.register_buffer("feature_std", torch.ones(a + d))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, 3, 256, 256) → grid (B, C, 32, 32) with HEADS' channels, whole (B, 14) with WHOLE's; both float32."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, 3, 256, 256) → grid (B, C, 32, 32) by HEADS, whole (B, 14) by WHOLE, raw features (B, a + d); float32.
+
+        The features are the means of the finest and of the coarsest level: of surface, and of content.
+        """
         h0 = self.stem(x)
         h1 = self.down1(h0)
         h2 = self.down2(h1)
         h3 = self.down3(h2)
-        whole = self.whole(torch.cat([h1.mean((2, 3)), h3.mean((2, 3))], 1))
+        coarse = h3.mean((2, 3))
+        whole = self.whole(torch.cat([h1.mean((2, 3)), coarse], 1))
         h2 = h2 + interpolate(self.up2(h3), scale_factor=2.0)
         h1 = h1 + interpolate(self.up1(h2), scale_factor=2.0)
-        return self.head(h1).float(), whole.float()
+        return self.head(h1).float(), whole.float(), torch.cat([h0.mean((2, 3)), coarse], 1).float()
 
-    def raw_features(self, x: Tensor) -> Tensor:
-        """(B, a + d): the means of the finest and of the coarsest level, so of surface and of content."""
-        h0 = self.stem(x)
-        h3 = self.down3(self.down2(self.down1(h0)))
-        return torch.cat([h0.mean((2, 3)), h3.mean((2, 3))], 1).float()
-
-    def features(self, x: Tensor) -> Tensor:
-        return (self.raw_features(x) - self.feature_mean) / self.feature_std
+    def scaled(self, raw: Tensor) -> Tensor:
+        """Raw features → features whose mean is 0 and spread 1 over true pictures, so that each counts alike."""
+        return (raw - self.feature_mean) / self.feature_std
 
     def read(self, x: Tensor, boxes: Tensor) -> Tensor:
         """x (N, 3, 256, 256), boxes (N, 4) of boards → logits (N, T, 27); class 0 is the blank of CTC."""

@@ -31,7 +31,7 @@ def losses(net: JudgeNet, x: Tensor, t: dict[str, Tensor], fine: Tensor, real: T
 
     false for junk.
     """
-    grid, whole = net(x)
+    grid, whole, _ = net(x)
     B = len(x)
     p, heat = grid[:, HEADS["heat"]].sigmoid().clamp(1e-4, 1 - 1e-4), heat_map(t)
     peak = heat == 1
@@ -115,7 +115,7 @@ def train_judge(
     scenes: int = 24_000,
     batch: int = 48,
     lr: float = 2e-3,
-    cache: str | Path | None = None,  # None = out/renders
+    cache: str | Path | None = None,  # where renders are kept; None = beside out
     resume: bool = True,
     device: str = "cpu",
     config: JudgeConfig = JudgeConfig(),  # noqa: B008 (frozen, so shared without harm)
@@ -132,11 +132,11 @@ def train_judge(
         raise ValueError("Say how long to train: either minutes or steps, and not both.")
     if scenes < 1 or batch < 1:
         raise ValueError(f"There must be scenes and a batch to train on; these are {scenes} and {batch}.")
-    out, store = Path(out), Cache(Path(cache) if cache is not None else Path(out) / "renders")
+    out, store = Path(out), Cache(cache or Path(out).with_name(Path(out).name + "_renders"))
     for there in store.fill(scenes, device):
         yield JudgeStep("render", there, min(1.0, there / scenes))
     torch.manual_seed(seed)
-    net = JudgeNet(config).to(device, memory_format=torch.channels_last).train()
+    net = JudgeNet(config).to(memory_format=torch.channels_last).to(device).train()  # type: ignore[call-overload]
     mean = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
@@ -234,7 +234,7 @@ def _measure_features(judge: Judge, store: Cache, count: int) -> None:
     rows = []
     for i in range(0, count, 32):
         x = [torch.from_numpy(store[k][0].copy()).float() / 127.5 - 1 for k in range(i, min(i + 32, count))]
-        rows.append(net.raw_features(torch.stack(x).to(device)))
+        rows.append(net(torch.stack(x).to(device))[2])
     raw = torch.cat(rows)
     net.feature_mean.copy_(raw.mean(0))
     net.feature_std.copy_(raw.std(0, correction=0).clamp(min=1e-2))

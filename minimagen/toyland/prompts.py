@@ -40,7 +40,7 @@ class Prompt:
     text: str
     category: str
     description: Description  # what a picture must show
-    scene: Scene  # one that the prompt is true of
+    scene: Scene | None = None  # one that the prompt is true of; None = not known
 
 
 class Pool:
@@ -100,6 +100,10 @@ def _pair(scene: Scene, relation: str) -> tuple[Thing, Thing]:
     """The two things (a, b) of "a relation b"."""
     i, _, j = next(x for x in relations(scene) if x[1] == relation)
     return scene.things[i], scene.things[j]
+
+
+def _having(kind: str, name: str) -> Callable[[Scene], bool]:
+    return lambda scene: getattr(scene.things[0], kind) == name
 
 
 # -- the builders: each yields prompts without end ---------------------------------------------------------------------
@@ -182,7 +186,7 @@ def definitions(pool: Pool) -> Iterator[Prompt]:
         for name, texts in DEFINITIONS.items():
             for text in texts:
                 kind = "color" if name in COLORS else "shape"
-                scene = pool.take("one", when=lambda s, kind=kind, name=name: getattr(s.things[0], kind) == name)
+                scene = pool.take("one", when=_having(kind, name))
                 thing = scene.things[0]
                 told = (
                     f"{ph.a(thing.shape)} the colour of {text}" if kind == "color" else f"a {thing.color} thing {text}"
@@ -269,7 +273,7 @@ def synonyms(pool: Pool) -> Iterator[Prompt]:
             kind = next((k for k, names in _NAMES.items() if name in names), "shape")
             if name == "plain":
                 continue  # leaving the word out says the same
-            scene = pool.take("one", when=lambda s, kind=kind, name=name: getattr(s.things[0], kind) == name)
+            scene = pool.take("one", when=_having(kind, name))
             kinds = ("color",) if kind in ("color", "shape") else (kind, "color")
             said = say(scene.things[0], *kinds)
             yield _prompt(say(scene.things[0], *kinds, words={name: text}), scene, said)
