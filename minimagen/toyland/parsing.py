@@ -120,8 +120,8 @@ def matches(description: Description, scene: Scene, margin: float = 1.0) -> bool
 
     def assign(k: int, taken: tuple[int, ...]) -> bool:
         if k == len(slots):
-            place = {SIGN: SIGN, **dict(zip(slots, taken))}
-            return all((place[i], r, place[j]) in holds for i, r, j in description.relations)
+            place = {SIGN: [SIGN], **{i: [n for j, n in zip(slots, taken) if j == i] for i in slots}}
+            return all((m, r, n) in holds for i, r, j in description.relations for m in place[i] for n in place[j])
         wanted = description.things[slots[k]]
         return any(assign(k + 1, (*taken, n)) for n, t in enumerate(scene.things) if n not in taken and wanted.fits(t))
 
@@ -229,7 +229,7 @@ def _lexicon(synonyms: bool) -> Lexicon:
     for relation in RELATIONS:
         for text in ph.RELATED[relation] + (SYNONYMS[relation] if synonyms else ()):
             add(lex.phrases, text, "relation", relation)
-        for text in ph.OF_IT[relation]:
+        for text in ph.OF_IT[relation] + (("atop it", "upon it") if synonyms and relation == "on top of" else ()):
             add(lex.phrases, text, "of it", relation)
     add(lex.phrases, "carrying", "relation", "carrying")
     for text, side in (
@@ -251,7 +251,21 @@ def _lexicon(synonyms: bool) -> Lexicon:
             for verb in ("is", "are"):
                 if piece.strip(" ,:"):
                     add(lex.phrases, piece.replace("{is}", verb), "frame")
-    for text in (*ph.TOGETHER, *ph.VERBS, "are", "stand", "sit", "has", "have", "there", "next to", "both", ","):
+    for text in (
+        *ph.TOGETHER,
+        *ph.VERBS,
+        "are",
+        "stand",
+        "sit",
+        "standing",
+        "sitting",
+        "has",
+        "have",
+        "there",
+        "next to",
+        "both",
+        ",",
+    ):
         add(lex.phrases, text, "frame")
     for text in ".;:?!":
         add(lex.phrases, text, "stop")
@@ -265,11 +279,15 @@ def _lexicon(synonyms: bool) -> Lexicon:
                 add(lex.adjectives, text, attribute, value)
                 if attribute == "material":
                     add(lex.tails, f"made of {text}", attribute, value)
+                elif attribute == "pattern":
+                    add(lex.tails, f"with {ph.a(text)} pattern", attribute, value)
+                    add(lex.tails, f"with {text} pattern", attribute, value)  # terse
             for text in ph.WITH_PATTERN.get(value, ()):
                 add(lex.tails, text, attribute, value)
-                add(lex.tails, text.replace(" a ", " "), attribute, value)  # terse
+                add(lex.tails, text.replace(" a ", " "), attribute, value)
             for text in DEFINITIONS.get(value, ()) if synonyms else ():
                 add(lex.tails, f"the colour of {text}", attribute, value)
+                add(lex.tails, f"the color of {text}", attribute, value)
     for shape in SHAPES:
         for text in also(shape):
             add(lex.nouns, text, shape, False)
@@ -338,10 +356,11 @@ def _noun_phrase(lex: Lexicon, words: list[str], start: int) -> tuple[int, tuple
     if shape:
         _say(said, "shape", shape)
     while k < len(words):
-        n, symbol = lex.find(lex.tails, words, k)
+        pause = at(",") and k + 1 < len(words)  # "…, the colour of snow"
+        n, symbol = lex.find(lex.tails, words, k + pause)
         if n:
             _say(said, *symbol)
-            k += n
+            k += n + pause
         elif words[k : k + 2] in (["that", "is"], ["that", "are"]) and k + 2 < len(words):
             k += 2
             n, symbol = lex.find(lex.adjectives, words, k) or lex.find(lex.tails, words, k)
@@ -377,6 +396,8 @@ def _complaint(lex: Lexicon, words: list[str], k: int) -> str:
     word = words[k]
     if word.startswith('"'):
         return f"The word {word} stands on nothing; say 'a sign that says {word}'."
+    if "sign" in words[k : k + 3]:
+        return "A sign needs its word in double quotes: 'a sign that says \"hello\"'."
     for j in range(k, len(words)):
         known = any(lex.find(t, words, j)[0] for t in (lex.phrases, lex.adjectives, lex.nouns, lex.tails))
         articles = ("a", "an", "the", "single", "lone", "pair", "group", "of", "exactly", "that", *NUMBERS)
