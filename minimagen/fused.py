@@ -1,16 +1,22 @@
-"""Two formulas that a U-Net evaluates at every step, written for a CPU: normalise and activate, and attend.
+"""Two formulas that a U-Net evaluates all the time, written for a CPU: normalise and activate, and attend.
 
-PyTorch's own kernels for GroupNorm in channels-last memory and for attention's gradient took half of a training step here:
-a few whole-array operations do the same several times faster. On any other device PyTorch's kernels are used as they are.
+There PyTorch's own kernels for GroupNorm in channels-last memory and for the gradient of attention take half of a
+training step. A few whole-array operations do the same several times faster. Other devices use PyTorch's kernels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS = {"gelu": F.gelu, "silu": F.silu, None: lambda x: x}  # gelu: the exact one, as in IF
+ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "silu": F.silu,
+    None: lambda x: x,
+}  # gelu: the exact one, as in IF
 _GRADIENTS = {"gelu": torch.ops.aten.gelu_backward, "silu": torch.ops.aten.silu_backward, None: lambda g, u: g}
 _LONG = 2**18  # above so many scores a head, attention that never stores them is the better one
 
@@ -25,21 +31,23 @@ def picture_of(tokens: Tensor, like: Tensor) -> Tensor:
     return tokens.unflatten(1, like.shape[-2:]).permute(0, 3, 1, 2)
 
 
-def norm_act(x: Tensor, norm: nn.GroupNorm, act: str | None = None, scale: Tensor | None = None, shift=None) -> Tensor:
+def norm_act(
+    x: Tensor, norm: nn.GroupNorm, act: str | None = None, scale: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
     """act(GroupNorm(x) · (1 + scale) + shift), scale and shift of shape (B, C); None = off"""
     if x.device.type == "cpu":
         return _NormAct.apply(x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, act)
     h = norm(x)
-    return ACTIVATIONS[act](
-        h if scale is None else torch.addcmul(shift[..., None, None], h, 1 + scale[..., None, None])
-    )
+    if scale is not None and shift is not None:
+        h = torch.addcmul(shift[..., None, None], h, 1 + scale[..., None, None])
+    return ACTIVATIONS[act](h)
 
 
 class _NormAct(torch.autograd.Function):
-    """y = act(u),  u = a x + b,  a = w r,  b = β (1 + s) + shift − μ a,  w = γ (1 + s);  μ and r = 1/σ of each group
+    """y = act(u),  u = a x + b,  a = w r,  b = β (1 + s) + shift − μ a,  w = γ (1 + s);  μ, r = 1/σ of each group
 
     Backwards, with g = ∂/∂u and sums over the pixels: ∂b = Σ g, ∂w = r (Σ g x − μ Σ g), and
-    ∂x = a g − r ⟨w Σ g⟩ − r² (x − μ) ⟨w ∂w⟩ / r, where ⟨·⟩ is the sum over the group's channels by its number of values.
+    ∂x = a g − r ⟨w Σ g⟩ − r² (x − μ) ⟨w ∂w⟩, where ⟨·⟩ sums over the group's channels and divides by its values.
     """
 
     @staticmethod
