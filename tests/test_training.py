@@ -357,6 +357,16 @@ def test_ten_steps_are_five_and_resumed_five_bit_for_bit(tmp_path, options):
     assert any(name.startswith("optimizer/") and float(t.abs().max()) > 0 for name, t in a.items())
 
 
+def test_no_two_pictures_of_a_run_share_their_noise_or_their_time():
+    stage = make(prediction="eps")
+    image = {"image": torch.zeros(3, 8, 8), "caption": ""}  # z is then σ ε
+    run(stage, [image], steps=4, accumulate=2)
+    z, t = (torch.cat([told[k] for told in stage.denoiser.unet.told]) for k in (0, 1))
+    assert len(z) == len(t.unique()) == 16
+    noise = z.flatten(1) / z.flatten(1).norm(dim=1, keepdim=True)
+    assert (noise @ noise.T).fill_diagonal_(0).abs().max() < 0.4  # 192 numbers each: chance stays below that
+
+
 def test_the_callers_random_state_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(2)
