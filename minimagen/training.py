@@ -150,6 +150,10 @@ def train(
     from accelerate import Accelerator
 
     accelerator = Accelerator()
+    if accelerator.mixed_precision not in ("no", "bf16"):
+        raise ValueError(
+            f"mixed precision {accelerator.mixed_precision} overflows in training: launch with bf16, or none"
+        )
     device, world = accelerator.device, accelerator.num_processes
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
@@ -237,7 +241,7 @@ def _step(
             with accelerator.no_sync(network) if part + 1 < parts else nullcontext():
                 with cast():
                     loss = task({name: value[rows] for name, value in batch.items()}, places, device) / parts
-                loss.backward()
+                accelerator.backward(loss)
             total += loss.detach()
     return accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total
 
@@ -255,7 +259,7 @@ def _autocast(precision: str | None, device: torch.device) -> Callable[[], Any]:
         raise ValueError(f"precision is 'bf16' or 'fp32', not {precision!r}; fp16 overflows in training")
     if precision is None:
         wished = os.environ.get("ACCELERATE_MIXED_PRECISION")  # what `accelerate launch` was told
-        precision = wished if wished in ("bf16", "fp32") else "bf16" if _fast_bf16(device) else "fp32"
+        precision = "bf16" if wished == "bf16" or _fast_bf16(device) else "fp32"
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -28,6 +28,15 @@ def test_atomic_write_appears_whole(tmp_path):
     assert leftovers(tmp_path / "deep") == []
 
 
+def test_whoever_reads_the_old_file_goes_on_reading_it(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old and long")
+    with open(path) as reader:
+        files.write_text(path, "new")
+        assert reader.read() == "old and long"  # the name changed hands, the bytes were not written over
+    assert path.read_text() == "new"
+
+
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_a_fault_while_writing_leaves_the_old_file(tmp_path, fault):
     path = tmp_path / "a.txt"
