@@ -42,7 +42,7 @@ class Recipe:
     heads: int = 8
     hidden: int = 512  # of the gated feed-forward layers
     vocabulary: int = 2000  # pieces, besides the sentinels
-    lr: float = 2e-3
+    lr: float = 3e-3
     warmup: int = 200  # steps
     weight_decay: float = 0.01
     clip: float = 1.0  # of the gradient's norm

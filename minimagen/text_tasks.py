@@ -7,7 +7,7 @@ text-to-text       pairs of the corpus: a sentence or a word with a prefix that 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,21 +16,21 @@ from torch import Tensor
 
 from .tokenizer import SENTINELS
 
-POOL = 2048  # examples that are drawn together and sorted by length, so that batches need little padding
+POOL = 4096  # examples that are drawn together and sorted by length, so that batches need little padding
 
 
 class Corpus(Protocol):
     """Text to learn from, the same for the same seed: sentences, and (question, answer) pairs."""
 
-    def sentences(self, seed: int, n: int) -> Sequence[str]: ...
-    def pairs(self, seed: int, n: int) -> Sequence[tuple[str, str]]: ...
+    def sentences(self, seed: int, n: int) -> Iterable[str]: ...
+    def pairs(self, seed: int, n: int) -> Iterable[tuple[str, str]]: ...
 
 
 @dataclass(frozen=True)
 class Tasks:
     """How much of what."""
 
-    batch: int = 4096  # tokens that go into the encoder in a step
+    batch: int = 3072  # tokens read and written in a step, padding included
     spans: float = 0.5  # part of the examples that are span corruption; the others are pairs
     noise: float = 0.2  # part of a sentence's tokens that span corruption takes out
     span: float = 2.0  # mean length of a span
@@ -72,7 +72,6 @@ class Examples:
         self.corpus, self.tasks, self.seed = corpus, tasks, seed
         self.tokenizer, self.end = tokenizer, tokenizer.eos_token_id
         self.sentinels = tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(SENTINELS)])
-        self.space = tokenizer.convert_tokens_to_ids("▁")
         self._words: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:
@@ -91,7 +90,8 @@ class Examples:
         ids: list[int] = []
         for word in text.split():
             if word.isalpha() and rng.random() < self.tasks.spelled:
-                ids += [self.space, *self.tokenizer.convert_tokens_to_ids(list(word.lower()))]
+                first, *rest = word.lower()
+                ids += self._word(first) + self.tokenizer.convert_tokens_to_ids(rest)
             else:
                 ids += self._word(word)
         return ids
@@ -117,15 +117,26 @@ class Examples:
         """
         while True:
             seed = (self.seed << 40) + number * POOL  # far enough apart for a corpus that counts its sentences from it
-            groups: list[list[tuple[list[int], list[int]]]] = [[]]
-            for example in sorted(self.pool(seed), key=lambda e: len(e[0])):
-                if (len(groups[-1]) + 1) * len(example[0]) > self.tasks.batch:
+            groups: list[list[tuple[list[int], list[int]]]] = []
+            long = short = 0  # lengths of the longest source and target of the group
+            for example in sorted(self.pool(seed), key=_by_length):
+                long, short = max(long, len(example[0])), max(short, len(example[1]))
+                if not groups or (len(groups[-1]) + 1) * (long + short) > self.tasks.batch:
                     groups.append([])
+                    long, short = map(len, example)
                 groups[-1].append(example)
+            if 2 * len(groups[-1]) * (long + short) < self.tasks.batch and len(groups) > 1:
+                groups.pop()  # a rest of a few long examples would make a noisy step
             random.Random(seed).shuffle(groups)
             for i, group in enumerate(groups[skip:], start=skip):
                 yield number, i, _padded([s for s, _ in group], 0), _padded([t for _, t in group], -100)
             number, skip = number + 1, 0
+
+
+def _by_length(example: tuple[list[int], list[int]]) -> tuple[int, int]:
+    """Sources of about one length together; in each band targets grow or shrink by turns, so that neighbours are alike."""
+    band = len(example[0]) // 4
+    return band, len(example[1]) if band % 2 else -len(example[1])
 
 
 def _padded(rows: list[list[int]], value: int) -> Tensor:

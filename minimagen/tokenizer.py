@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import string
 import tempfile
 import unicodedata
 from collections import Counter
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import T5Tokenizer
 
 SENTINELS = 100  # <extra_id_0> … <extra_id_99>, as T5 has
-CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'\"()-→"
+CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 SPACE = "▁"
 _ALIKE = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "–": "-", "—": "-"}
 

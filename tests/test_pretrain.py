@@ -153,15 +153,17 @@ def test_batches(tokenizers):
     assert [*examples.ids(text), 1] == tokenizer(text)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(
         Examples(CORPUS, tokenizer, Tasks(spelled=1.0)).spelled("Red cube.", random.Random(0))
-    ) == ["▁", "r", "e", "d", "▁cube", "."]  # what is no plain word stays whole
+    ) == ["▁r", "e", "d", "▁cube", "."]  # as an unknown word is cut; what is no plain word stays whole
 
     batches = list(itertools.islice(examples.batches(), 60))
-    seen = sum(len(source) for *_, source, _ in batches if _ is not None)
+    seen = sum(len(source) for _, _, source, _ in batches)
     for _, _, source, target in batches:
-        assert source.numel() <= 512 and len(source) == len(target)
+        assert source.numel() + target.numel() <= 512 and len(source) == len(target)
         assert (source.eq(1).sum(1) == 1).all() and (target.eq(1).sum(1) == 1).all()  # each ends once
         assert (source >= 0).all() and not (target == 0).any()
     assert seen > 1000
+    pools = [next(Examples(CORPUS, tokenizer, Tasks(), seed).batches(i))[2] for seed in (0, 1) for i in (0, 1)]
+    assert len({str(pool.tolist()) for pool in pools}) == 4  # neither pools nor seeds share their text
     number, within, source, target = batches[25]
     again = next(Examples(CORPUS, tokenizer, Tasks(batch=512, spelled=0.0), seed=1).batches(number, within))
     assert torch.equal(again[2], source) and torch.equal(again[3], target)
