@@ -134,7 +134,7 @@ class Examples:
 
 
 def _by_length(example: tuple[list[int], list[int]]) -> tuple[int, int]:
-    """Sources of about one length together; in each band targets grow or shrink by turns, so that neighbours are alike."""
+    """Sources of about one length together; by bands targets grow or shrink, so that neighbours are alike."""
     band = len(example[0]) // 4
     return band, len(example[1]) if band % 2 else -len(example[1])
 
