@@ -84,7 +84,7 @@ def random_letters(rng: random.Random, split: str = "train") -> str:
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "sphere": ("ball", "orb", "globe"),
     "cube": ("box", "block", "crate"),
-    "cylinder": ("can", "drum", "tin"),
+    "cylinder": ("barrel", "drum", "tin"),
     "cone": ("funnel", "spire", "party hat"),
     "pyramid": ("tent", "pointed tower"),
     "ring": ("hoop", "donut", "torus"),

@@ -239,7 +239,8 @@ def _lexicon(synonyms: bool) -> Lexicon:
         ("at the back", "back"),
     ):
         add(lex.phrases, text, "side", side)
-    add(lex.phrases, "from left to right", "row")
+    for text in ("from left to right", "from left to right:"):
+        add(lex.phrases, text, "row")
     for text in (*ph.SIGNS, 'the sign says "{}"', '"{}" is written on a sign', 'a sign: "{}"'):
         for article in (text, text.removeprefix("a ")):  # terse captions have none
             add(lex.phrases, article, "word")

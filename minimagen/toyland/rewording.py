@@ -92,17 +92,17 @@ def misspell(text: str, seed: int, edits: int = 1) -> str:
     while word == m.group() or word in KNOWN:
         word = m.group()
         for _ in range(edits):
-            word = _slip(rng, word)
+            word = _slip(rng, word, swap=edits == 1)  # a swap and another slip could be three edits
     return text[: m.start()] + word + text[m.end() :]
 
 
-def _slip(rng: random.Random, word: str) -> str:
+def _slip(rng: random.Random, word: str, swap: bool) -> str:
     k, u = 1 + int(rng.random() * (len(word) - 1)), rng.random()
     if u < 0.25:
         return word[:k] + word[k + 1 :]
     if u < 0.5:
         return word[:k] + word[k] + word[k:]
-    if u < 0.75 and k < len(word) - 1:
+    if u < 0.75 and swap and k < len(word) - 1:
         return word[:k] + word[k + 1] + word[k] + word[k + 2 :]
     return word[:k] + chr(97 + int(26 * rng.random())) + word[k + 1 :]
 
