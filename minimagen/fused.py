@@ -37,6 +37,13 @@ def norm_act(
     """act(GroupNorm(x) · (1 + scale) + shift), scale and shift of shape (B, C); None = off"""
     if x.device.type == "cpu":
         return _NormAct.apply(x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, act)
+    return norm_act_as_written(x, norm, act, scale, shift)
+
+
+def norm_act_as_written(
+    x: Tensor, norm: nn.GroupNorm, act: str | None = None, scale: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """The formula of `norm_act` in PyTorch's own operations: for other devices, and to test the fast one against."""
     h = norm(x)
     if scale is not None and shift is not None:
         h = torch.addcmul(shift[..., None, None], h, 1 + scale[..., None, None])

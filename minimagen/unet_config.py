@@ -45,6 +45,8 @@ class UNetConfig:
             object.__setattr__(self, name, value)
         if not len(self.channels) == len(self.layers) == len(self.attention):
             raise ValueError(f"{self.channels}, {self.layers} and {self.attention} must name as many levels each")
+        if not self.channels or min(self.layers) < 1:
+            raise ValueError(f"a U-Net has at least one level, and a level at least one block: layers = {self.layers}")
         for kind in (*self.attention, self.mid_attention):
             if kind not in ATTENTION:
                 raise ValueError(f"attention is one of {', '.join(ATTENTION)}, not {kind!r}")
