@@ -127,6 +127,7 @@ class Task:
     factor: int = 4  # how many times an SR stage enlarges
     crop: int | None = None  # SR trains on random windows of this many pixels; None = whole pictures
     stretched: float = 0.25  # share of low-res pictures enlarged as diffusers does; 0 = all bicubic, as minimagen does
+    noisiest: float = 1.0  # augmentation levels are U(0, noisiest), one a picture; 1 = the paper's
     augment: Callable[..., Tensor] = augment
 
     def __call__(self, batch: Mapping[str, Any], places: Tensor, device: torch.device) -> Tensor:
@@ -146,7 +147,7 @@ class Task:
             if self.stretched:
                 corners = stretch(low, self.factor, origin.to(device), self.size)
                 low_res = torch.where((u[:, 3] < self.stretched).view(-1, 1, 1, 1), corners, low_res)
-            aug = u[:, 4]  # one level a picture, U(0, 1)
+            aug = u[:, 4] * self.noisiest
             cond = replace(cond, low_res=self.augment(low_res, aug, seeds), aug=aug)
         t = spread_times(places, self.seed).to(device)
         return losses(self.denoiser, x, noise_like(x, seeds), t, cond, self.weight, self.gamma).mean()

@@ -83,6 +83,7 @@ class Recipe:
     ema: float = 0.9995
     crop: int | None = None  # pixels of the windows that an SR stage trains on
     stretched: float = 0.25  # share of low-res pictures enlarged as diffusers enlarges them
+    noisiest: float = 1.0  # augmentation levels are U(0, noisiest)
     cache: int | None = None  # pictures rendered once and kept on disk; None = each is rendered anew
     captions: int = 8  # ways of saying each picture, in a cache
     drawing: dict[str, Any] = field(default_factory=dict)  # fields of the Stage: steps, guidance, threshold, aug
@@ -171,7 +172,7 @@ def cook(
     text = text.to(device) if hasattr(text, "to") else text
     stage = new_stage(recipe, text.dim, seed)
     data = new_data(recipe, cache or out / "cache", seed, device) if data is None else data
-    names = ("batch", "lr", "warmup", "decay", "weight", "drop", "ema", "crop", "stretched")
+    names = ("batch", "lr", "warmup", "decay", "weight", "drop", "ema", "crop", "stretched", "noisiest")
     settings = {name: getattr(recipe, name) for name in names} | options
     if minutes is None and steps is None:
         minutes = recipe.minutes

@@ -123,6 +123,7 @@ def train(
     factor: int = 4,
     crop: int | None = None,
     stretched: float = 0.25,
+    noisiest: float = 1.0,
     precision: str | None = None,
     out: str | Path | None = None,
     save_every: float = 3.0,
@@ -135,7 +136,7 @@ def train(
     data: items {"image": (3, H, W) in [−1, 1], "caption": str}, see `minimagen.data`. text None: unconditional.
     batch: pictures a step and process; accumulate: compute them in so many parts, to save memory (1 = off).
     lr rises in `warmup` steps and falls to zero over the last `decay` of the budget.
-    clip: bound on the gradient's norm (None = off). factor, crop, stretched: an SR stage's, see `objective.Task`.
+    clip: bound on the gradient's norm (None = off). factor, crop, stretched, noisiest: an SR stage's, see `objective.Task`.
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
     resume: continue the run in `out`, if there is one. `steps` and `minutes` count earlier sessions too.
@@ -166,7 +167,7 @@ def train(
     task = Task(
         replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor, crop
     )
-    task = replace(task, stretched=stretched, augment=getattr(stage, "augment", augment))
+    task = replace(task, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment))
     about = {"seed": seed, "prediction": stage.denoiser.prediction, "world": getattr(data, "world", None)}
     run = checkpoint.Run(unet, optimizer, average, about)
     file = None if out is None else Path(out) / checkpoint.NAME

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -274,6 +275,8 @@ def test_an_sr_stage_is_told_the_level_that_its_low_res_has():
     noise = (cond.low_res - alpha * upsample(shrink(batch["image"], 4), 16)) / sigma
     assert float(noise.mean()) == pytest.approx(0, abs=0.02)
     assert torch.allclose(noise.flatten(1).std(1), torch.ones(200), atol=0.15)
+    replace(task, noisiest=0.3)(batch, torch.arange(200), torch.device("cpu"))
+    assert 0.28 < float(stage.denoiser.unet.told[1][2].aug.max()) <= 0.3
 
 
 def test_an_sr_stage_trains_on_crops_and_on_both_ways_of_enlarging():
