@@ -136,7 +136,7 @@ def train(
     data: items {"image": (3, H, W) in [−1, 1], "caption": str}, see `minimagen.data`. text None: unconditional.
     batch: pictures a step and process; accumulate: compute them in so many parts, to save memory (1 = off).
     lr rises in `warmup` steps and falls to zero over the last `decay` of the budget.
-    clip: bound on the gradient's norm (None = off). factor, crop, stretched, noisiest: an SR stage's, see `objective.Task`.
+    clip: bound of the gradient's norm (None = off). factor, crop, stretched, noisiest: of SR, see `objective.Task`.
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
     resume: continue the run in `out`, if there is one. `steps` and `minutes` count earlier sessions too.
