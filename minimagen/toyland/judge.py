@@ -109,7 +109,7 @@ class Judge:
                 f"The judge in {folder} learned version {version} of Toyland; this package draws version "
                 f"{world.WORLD_VERSION}: use the weights that came with it, or train a judge anew."
             )
-        net = JudgeNet(JudgeConfig(**config["network"]))
+        net = JudgeNet(JudgeConfig.from_dict(config["network"]))
         files.load_into(net, {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, folder)
         return cls(net.to(device))
 

@@ -170,12 +170,16 @@ def worn(x: Tensor, rng: random.Random) -> Tensor:
 
 def junk(x: Tensor, rng: random.Random) -> Tensor:
     """What no one should read: noise, fog, a shuffled or upturned picture, one colour."""
+    return _junk(x, rng).clamp(-1, 1)
+
+
+def _junk(x: Tensor, rng: random.Random) -> Tensor:
     kind = rng.randrange(5)
     if kind == 0:
         size = rng.choice((8, 32, 64, 256))
         noise = F.interpolate(torch.randn(1, 3, size, size), (SIZE, SIZE), mode="bicubic")[0]
         a = rng.uniform(0.7, 1.0)
-        return ((1 - a) * x + a * rng.uniform(0.3, 1.0) * noise).clamp(-1, 1)
+        return (1 - a) * x + a * rng.uniform(0.3, 1.0) * noise
     if kind == 1:
         return blur(x[None], rng.uniform(14, 30))[0]
     if kind == 2:

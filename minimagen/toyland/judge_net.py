@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,11 @@ class JudgeConfig:
     widths: tuple[int, int, int, int] = (48, 96, 128, 160)  # channels at 64, 32, 16 and 8 cells across
     head: int = 128
     reader: tuple[int, int, int] = (24, 48, 80)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> JudgeConfig:
+        """From config.json, where tuples are lists."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
 
 
 def conv(i: int, o: int, stride: int | tuple[int, int] = 1) -> nn.Sequential:

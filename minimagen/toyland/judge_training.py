@@ -147,26 +147,26 @@ def train_judge(
     if resume and (out / STATE).exists():
         step, spent = _restore(out / STATE, net, mean, optimizer)
     started = saved = time.monotonic()
-    while True:
-        now = time.monotonic()
-        progress = step / steps if steps else (spent + now - started) / (60 * minutes)  # type: ignore[operator]
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, progress / 0.03 + 1e-3) * (1 - progress)
-        parts = _train_step(net, optimizer, store, scenes, batch, 1_000_003 * seed + step, device)
-        step += 1
-        keep = min(0.999, step / (step + 9))
-        for name, tensor in net.state_dict().items():
-            if tensor.is_floating_point():
-                mean[name].lerp_(tensor, 1 - keep)
-            else:
-                mean[name].copy_(tensor)
-        took = time.monotonic() - now
-        yield JudgeStep("train", step, min(1.0, progress), sum(parts.values()), parts, batch / took)
-        if time.monotonic() - saved > save_seconds:
-            saved = time.monotonic()
-            _store(out / STATE, net, mean, optimizer, step, spent + saved - started)
+    kept = step  # the last step on disk
+    try:
+        while True:
+            now = time.monotonic()
+            progress = step / steps if steps else (spent + now - started) / (60 * minutes)  # type: ignore[operator]
+            if progress >= 1:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = lr * min(1.0, progress / 0.03 + 1e-3) * (1 - progress)
+            parts = _train_step(net, optimizer, store, scenes, batch, 1_000_003 * seed + step, device)
+            step += 1
+            _follow(mean, net, min(0.999, step / (step + 9)))
+            rate = batch / (time.monotonic() - now)
+            if time.monotonic() - saved > save_seconds:
+                saved, kept = time.monotonic(), step
+                _store(out / STATE, net, mean, optimizer, step, spent + saved - started)
+            yield JudgeStep("train", step, min(1.0, progress), sum(parts.values()), parts, rate)
+    finally:  # whoever stops early finds the last step on disk
+        if kept < step:
+            _store(out / STATE, net, mean, optimizer, step, spent + time.monotonic() - started)
     net.load_state_dict(mean)
     judge = Judge(net)
     _measure_features(judge, store, min(scenes, 2000))
@@ -199,6 +199,16 @@ def _train_step(net, optimizer, store: Cache, scenes: int, batch: int, seed: int
     torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
     optimizer.step()
     return {name: float(part.detach()) for name, part in parts.items()}
+
+
+@torch.no_grad()
+def _follow(mean: dict[str, Tensor], net: JudgeNet, keep: float) -> None:
+    """mean ← keep · mean + (1 − keep) · weights; whole numbers (BatchNorm's counts) are taken over."""
+    for name, tensor in net.state_dict().items():
+        if tensor.is_floating_point():
+            mean[name].lerp_(tensor, 1 - keep)
+        else:
+            mean[name].copy_(tensor)
 
 
 def _store(path: Path, net, mean, optimizer, step: int, spent: float) -> None:
