@@ -84,7 +84,10 @@ def _asked(rng: random.Random, scene: Scene, context: str) -> Pair | None:
         if f"{scene.floor} floor" in setting:
             return "what is the floor like?", scene.floor
     row = "left to right" in context
-    told = [(i, r, j) for i, r, j in relations(scene) if r in context or (row and r in ("left of", "right of"))]
+    if row or len(things) + (scene.word is not None) == 2:  # else the context may speak of another pair
+        told = [(i, r, j) for i, r, j in relations(scene) if r in context or (row and r in ("left of", "right of"))]
+    else:
+        told = []
     if told and u < 0.4:
         i, r, j = pick(rng, told)
         v = rng.random()
@@ -131,10 +134,11 @@ def _true_or_false(rng: random.Random) -> Pair | None:
     t = scene.things[0]
     kind = pick(rng, ("color", "color", "size", "shape"))
     value = getattr(t, kind)
-    if value not in one or value not in two:
+    if value not in one or two.count(value) != 1 or scene.backdrop in two:
         return None
     other = pick(rng, [v for v in ATTRIBUTES[kind] if v != value])
-    return f"true or false: {articles(re.sub(rf'{value}(?=s?)', other, two))}. context: {one}", "false"
+    wrong = articles(re.sub(rf"\b{value}(?=s?\b)", other, two))
+    return f"true or false: {wrong}. context: {one}", "false"
 
 
 def _spell(rng: random.Random) -> Pair:
