@@ -9,6 +9,7 @@ from PIL import Image
 
 from minimagen import recipes
 from minimagen.cascade import Stage
+from minimagen.checkpoint import NAME
 from minimagen.conditioning import Text
 from minimagen.recipes import CPU, GPU, cook, grid, new_stage, psnr, recipe
 from minimagen.unet import UNetConfig
@@ -105,6 +106,17 @@ def test_a_callers_fault_does_not_lose_the_steps_before_it(tmp_path):
         for _ in cook(tiny("base"), tmp_path, text=Words(), steps=9):
             raise KeyError
     assert [s.step for s in cook(tiny("base"), tmp_path, text=Words(), steps=2, resume=True)] == [2]
+
+
+def test_a_fault_while_drawing_samples_does_not_lose_the_steps_before_it(tmp_path, monkeypatch):
+    def fault(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "show", fault)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        list(cook(tiny("base"), tmp_path, text=Words(), steps=9))
+    assert (tmp_path / NAME).exists()  # written at once, and not when the fault, which holds the run, is forgotten
+    assert caught.value.__traceback__ is not None
 
 
 def test_psnr_and_grid_against_hand_worked_numbers():
