@@ -68,15 +68,13 @@ def _check(scenes: list[Scene], size: int) -> None:
             raise ValueError(
                 f"render draws Scenes, not {type(scene).__name__}; toyland.parse and random_scene make them"
             )
-        places = [(t.x, t.y, t.z, t.yaw) for t in scene.things] + ([(*scene.sign, 0.0, 0.0)] if scene.word else [])
-        if not all(abs(v) < 1e4 for place in places for v in place):  # also refuses NaN
-            raise ValueError("a thing's place must be finite numbers")
-        if any(t.y < -1e-6 for t in scene.things):
+        places = [(t.x, t.y, t.z) for t in scene.things] + ([(scene.sign[0], 0.0, scene.sign[1])] if scene.word else [])
+        if not all(abs(v) < 1e4 for v in sum(places, ()) + tuple(t.yaw for t in scene.things)):  # refuses NaN, too
+            raise ValueError("a thing's place and yaw must be finite numbers")
+        if any(y < -1e-6 for _, y, _ in places):
             raise ValueError("a thing lies below the floor: its y must be 0 or more")
-        if any(place[2 if k < len(scene.things) else 1] > cam.Z_WALL for k, place in enumerate(places)):
-            raise ValueError(f"a thing stands behind the backdrop: its z must stay below {cam.Z_WALL}")
-        if any(place[2 if k < len(scene.things) else 1] < cam.EYE[2] + 4 for k, place in enumerate(places)):
-            raise ValueError("a thing stands at or behind the camera")
+        if not all(cam.EYE[2] + 6 < z < cam.Z_WALL for _, _, z in places):
+            raise ValueError(f"a thing stands behind the backdrop or the camera: its z must be within ±{cam.Z_WALL}")
 
 
 def _windows(window: Window | Sequence[Window] | None, size: int, count: int) -> list[Box]:
@@ -89,10 +87,11 @@ def _windows(window: Window | Sequence[Window] | None, size: int, count: int) ->
     for box in many:
         if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
             raise ValueError(f"window is {box}; it must be (x0, y0, x1, y1) with 0 ≤ x0 < x1 ≤ 1 and 0 ≤ y0 < y1 ≤ 1")
-        x0, y0, x1, y1 = (round(v * size) for v in box)
-        if x0 == x1 or y0 == y1:
+        w, h = round((box[2] - box[0]) * size), round((box[3] - box[1]) * size)  # alike for windows of one size
+        if not w or not h:
             raise ValueError(f"window {box} holds no pixel of a {size} px picture")
-        boxes.append((x0, y0, x1, y1))
+        x0, y0 = min(round(box[0] * size), size - w), min(round(box[1] * size), size - h)
+        boxes.append((x0, y0, x0 + w, y0 + h))
     if len({(b[2] - b[0], b[3] - b[1]) for b in boxes}) > 1:
         raise ValueError("the windows of one batch must be of one size in pixels")
     return boxes
@@ -139,11 +138,9 @@ class Crop:
         """(P, 4: x0, y0, x1, y1): the whole pixels that hold each part's points (…, P), cut to its window."""
         r = torch.stack([u.amin(0), v.amin(0), u.amax(0), v.amax(0)], 1) * self.size
         r = r.clamp(-10, self.size + 10).floor().long()
-        x0, y0 = self.x0[self.world.scene], self.y0[self.world.scene]
-        x, y = (
-            torch.stack([r[:, 0], r[:, 2] + 1], 1) - x0.unsqueeze(1),
-            torch.stack([r[:, 1], r[:, 3] + 1], 1) - y0.unsqueeze(1),
-        )
+        x, y = r[:, 0::2] - self.x0[self.world.scene].unsqueeze(1), r[:, 1::2] - self.y0[self.world.scene].unsqueeze(1)
+        x[:, 1] += 1
+        y[:, 1] += 1
         x, y = x.clamp(0, self.width), y.clamp(0, self.height)
         return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1)
 
@@ -273,7 +270,7 @@ def _hit(w: World, part: Tensor, ray: Vec) -> Hits:
 
 
 def _names(crop: Crop, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """What one ray through each pixel's middle sees: part × 8 + face, −1 nothing; and whether its neighbours see else."""
+    """What a ray through each pixel's middle sees: part × 8 + face, −1 nothing; and whether its neighbours differ."""
     w = crop.world
     part, x, y = _pixels(crop.rectangles(u, v))
     scene = w.scene[part]
