@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from math import pi
+from typing import Any
 
 from minimagen.toyland import camera
 from minimagen.toyland.heldout import (
@@ -142,7 +143,11 @@ def _different(rng: random.Random, split: str, count: int) -> list[Thing]:
 
 def _draw(rng: random.Random, split: str, kind: str, relation: str, size: str, u: float) -> Scene | None:
     """One attempt at a plan; None where the things would not fit. u: even in [0, 1), for the number of things."""
-    setting = {"backdrop": _pick(rng, BACKDROPS), "floor": _pick(rng, FLOORS), "light": _pick(rng, LIGHTS)}
+    setting: dict[str, Any] = {
+        "backdrop": _pick(rng, BACKDROPS),
+        "floor": _pick(rng, FLOORS),
+        "light": _pick(rng, LIGHTS),
+    }
     if kind == "sign":
         return _sign_scene(rng, split, int(2.5 * u), setting)  # 0, 1 or 2 things: 40, 40, 20 %
     if kind == "one":
@@ -268,7 +273,7 @@ def _related(rng: random.Random, split: str, relation: str) -> list[Thing] | Non
     return None
 
 
-def _sign_scene(rng: random.Random, split: str, count: int, setting: dict[str, str]) -> Scene | None:
+def _sign_scene(rng: random.Random, split: str, count: int, setting: dict[str, Any]) -> Scene | None:
     """A sign alone, or with one or two things before it or beside it that leave its board free."""
     words = {"train": TRAIN_WORDS, "heldout": HELDOUT_WORDS, "all": WORDS}[split]
     word = random_letters(rng, split) if rng.random() < LETTERS else _pick(rng, words)
@@ -277,7 +282,8 @@ def _sign_scene(rng: random.Random, split: str, count: int, setting: dict[str, s
     sign = (round(_between(rng, -1, 1) * max(0.0, camera.x_extent(z, half + 0.15)), 3), round(z, 3))
     if not camera.inside(camera.sign_box(word, *sign)):
         return None
-    board, placed = camera.board_box(word, *sign), []
+    board = camera.board_box(word, *sign)
+    placed: list[Thing] = []
     for thing in _different(rng, split, count):
         r = camera.radius(thing.shape, thing.size)
         for _ in range(30):

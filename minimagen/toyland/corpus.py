@@ -92,6 +92,7 @@ def _definition(rng: random.Random) -> str:
         return pick(rng, ("{} is {}", "we see {}, which is {}", "{} means {}", "{}: this is {}")).format(first, second)
     key = pick(rng, tuple(SYNONYMS))
     word = pick(rng, SYNONYMS[key])
+    options: tuple[str, ...]
     if key in SHAPES:
         text = pick(rng, DEFINITIONS[key])
         options = (
@@ -167,6 +168,7 @@ def _negation(rng: random.Random) -> str:
     kind = pick(rng, tuple(ATTRIBUTES))
     value, other = rng.sample(ATTRIBUTES[kind], 2)
     t = random_thing(rng)
+    options: tuple[str, ...]
     if kind == "shape":
         options = (
             f"this is not {a(value)} but {a(other)}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from minimagen.toyland.compose import SIGN, relations
 from minimagen.toyland.phrases import (
@@ -265,9 +266,14 @@ def _without_articles(text: str) -> str:
 
 def _framed(rng: random.Random, scene: Scene, setting: tuple[str, ...], text: str, kind: str, verb: str) -> str:
     """The text in a frame, with what is said of the setting before it, after it, or in a sentence of its own."""
-    fields = ("backdrop", BACKDROP_PHRASES, BACKDROP_SENTENCES), ("floor", FLOOR_PHRASES, FLOOR_SENTENCES)
-    fields += (("light", LIGHT_PHRASES, LIGHT_SENTENCES),)
-    before, after, sentences = [], [], []
+    fields: tuple[tuple[str, Any, Any], ...] = (
+        ("backdrop", BACKDROP_PHRASES, BACKDROP_SENTENCES),
+        ("floor", FLOOR_PHRASES, FLOOR_SENTENCES),
+        ("light", LIGHT_PHRASES, LIGHT_SENTENCES),
+    )
+    before: list[str] = []
+    after: list[str] = []
+    sentences: list[str] = []
     for name, phrases, clauses in fields:
         if name in setting:
             value, u = getattr(scene, name), rng.random()

@@ -6,67 +6,24 @@ what is between them must be noun phrases; and the order of the two kinds in a c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 
 from minimagen.toyland import phrases as ph
-from minimagen.toyland.compose import SIGN, Relation, relations
-from minimagen.toyland.heldout import DEFINITIONS, SYNONYMS
-from minimagen.toyland.scene import (
-    COLORS,
-    MATERIALS,
-    MAX_THINGS,
-    PATTERNS,
-    RELATIONS,
-    SHAPES,
-    SIZES,
-    Scene,
-    Thing,
-    check_word,
-)
+from minimagen.toyland.compose import SIGN, Relation
+from minimagen.toyland.description import ATTRIBUTES as ATTRIBUTES
+from minimagen.toyland.description import Description as Description
+from minimagen.toyland.description import ThingDescription as ThingDescription
+from minimagen.toyland.description import matches as matches
+from minimagen.toyland.lexicon import Lexicon, lexicon, split_words
+from minimagen.toyland.scene import MAX_THINGS, check_word
 
-ATTRIBUTES = {"shape": SHAPES, "color": COLORS, "size": SIZES, "material": MATERIALS, "pattern": PATTERNS}
-ADJECTIVES = ("color", "size", "material", "pattern")
 NUMBERS = {**{w: k for k, w in enumerate((*ph.NUMBERS, "six", "seven", "eight", "nine", "ten"), 1)}}
 NUMBERS |= {str(k): k for k in range(1, 11)}
 
 
-@dataclass(frozen=True)
-class ThingDescription:
-    """What was said of a thing, or of `count` alike things; None where nothing was."""
-
-    shape: str | None = None
-    color: str | None = None
-    size: str | None = None
-    material: str | None = None
-    pattern: str | None = None
-    count: int = 1
-
-    def fits(self, thing: Thing) -> bool:
-        return all(getattr(self, k) in (None, getattr(thing, k)) for k in ATTRIBUTES)
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a caption says. Relations are (i, relation, j) over the indices of things, with SIGN (−1) for the sign."""
-
-    things: tuple[ThingDescription, ...] = ()
-    relations: tuple[Relation, ...] = ()
-    word: str | None = None  # on the sign, in capitals; None: no sign
-    backdrop: str | None = None
-    floor: str | None = None
-    light: str | None = None
-
-    @property
-    def count(self) -> int:
-        return sum(t.count for t in self.things)
-
-
 def parse(caption: str, synonyms: bool = False) -> Description:
     """What the caption says. With synonyms, it also reads the words and definitions that only the text corpus uses."""
-    symbols = list(_symbols(caption, _lexicon(synonyms)))
+    symbols = list(_symbols(caption, lexicon(synonyms)))
     things: list[ThingDescription] = []
     said: dict[str, str] = {}
     clauses: list[list[tuple]] = [[]]
@@ -103,29 +60,6 @@ def parse(caption: str, synonyms: bool = False) -> Description:
     if description.count > MAX_THINGS:
         raise ValueError(f"{description.count} things are too many for one scene; it holds at most {MAX_THINGS}.")
     return description
-
-
-def matches(description: Description, scene: Scene, margin: float = 1.0) -> bool:
-    """Does the scene show just what was said: these things and no others, so related, this sign or none, this setting?
-
-    margin: of `relations`; 1 is how captions state them, and less forgives what was measured in a picture.
-    """
-    if description.word != scene.word or description.count != len(scene.things):
-        return False
-    for name in ("backdrop", "floor", "light"):
-        if getattr(description, name) not in (None, getattr(scene, name)):
-            return False
-    holds = set(relations(scene, margin)) if description.relations else set()
-    slots = [i for i, t in enumerate(description.things) for _ in range(t.count)]
-
-    def assign(k: int, taken: tuple[int, ...]) -> bool:
-        if k == len(slots):
-            place = {SIGN: [SIGN], **{i: [n for j, n in zip(slots, taken) if j == i] for i in slots}}
-            return all((m, r, n) in holds for i, r, j in description.relations for m in place[i] for n in place[j])
-        wanted = description.things[slots[k]]
-        return any(assign(k + 1, (*taken, n)) for n, t in enumerate(scene.things) if n not in taken and wanted.fits(t))
-
-    return assign(0, ())
 
 
 def _mention(things: list[ThingDescription], definite: bool, thing: ThingDescription) -> int:
@@ -184,126 +118,8 @@ def _clause(clause: list[tuple], last: int | None) -> Iterator[Relation]:
 # ---- from words to symbols ----
 
 
-class Lexicon:
-    """Phrases → symbols. A phrase is a tuple of words; `"` stands for a quoted word."""
-
-    def __init__(self) -> None:
-        self.phrases: dict[str, list[tuple[tuple[str, ...], tuple]]] = {}
-        self.adjectives: dict[str, list[tuple[tuple[str, ...], tuple]]] = {}
-        self.nouns: dict[str, list[tuple[tuple[str, ...], tuple]]] = {}
-        self.tails: dict[str, list[tuple[tuple[str, ...], tuple]]] = {}
-
-    @staticmethod
-    def add(table: dict, phrase: str, *symbol) -> None:
-        words = tuple(_words(phrase.replace('"{}"', '"')))
-        entries = table.setdefault(words[0], [])
-        entries.append((words, symbol))
-        entries.sort(key=lambda e: -len(e[0]))
-
-    @staticmethod
-    def find(table: dict, words: list[str], k: int) -> tuple[int, tuple]:
-        """(how many words, symbol) of the longest entry at place k; (0, ()) if there is none."""
-        for phrase, symbol in table.get('"' if words[k][0] == '"' else words[k], ()):
-            here = ['"' if w[0] == '"' else w for w in words[k : k + len(phrase)]]
-            if here == list(phrase):
-                return len(phrase), symbol
-        return 0, ()
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r'"[^"]*"|"|[\w\'’-]+|[.,:;?!]', text.lower().replace("“", '"').replace("”", '"'))
-
-
-@cache
-def _lexicon(synonyms: bool) -> Lexicon:
-    lex, add = Lexicon(), Lexicon.add
-    for field, tables in (
-        ("backdrop", (ph.BACKDROP_PHRASES, ph.BACKDROP_SENTENCES)),
-        ("floor", (ph.FLOOR_PHRASES, ph.FLOOR_SENTENCES)),
-        ("light", (ph.LIGHT_PHRASES, ph.LIGHT_SENTENCES)),
-    ):
-        for table in tables:
-            for value, texts in table.items():
-                for text in texts:
-                    add(lex.phrases, text, field, value)
-    for relation in RELATIONS:
-        for text in ph.RELATED[relation] + (SYNONYMS[relation] if synonyms else ()):
-            add(lex.phrases, text, "relation", relation)
-        for text in ph.OF_IT[relation] + (("atop it", "upon it") if synonyms and relation == "on top of" else ()):
-            add(lex.phrases, text, "of it", relation)
-    add(lex.phrases, "carrying", "relation", "carrying")
-    for text, side in (
-        ("on the left", "left"),
-        ("on the right", "right"),
-        ("in front", "front"),
-        ("at the back", "back"),
-    ):
-        add(lex.phrases, text, "side", side)
-    for text in ("from left to right", "from left to right:"):
-        add(lex.phrases, text, "row")
-    for text in (*ph.SIGNS, 'the sign says "{}"', '"{}" is written on a sign', 'a sign: "{}"'):
-        for article in (text, text.removeprefix("a ")):  # terse captions have none
-            add(lex.phrases, article, "word")
-    for text in ('the word "{}" on sign', 'word "{}" on sign'):
-        add(lex.phrases, text, "word")
-    add(lex.phrases, "the sign", "the sign")
-    for frame in (*ph.FRAMES, *ph.SENTENCE_FRAMES, "count the {x}", "how many {x}"):
-        for piece in re.split(r"\{[xs]\}", frame):
-            for verb in ("is", "are"):
-                if piece.strip(" ,:"):
-                    add(lex.phrases, piece.replace("{is}", verb), "frame")
-    for text in (
-        *ph.TOGETHER,
-        *ph.VERBS,
-        "are",
-        "stand",
-        "sit",
-        "standing",
-        "sitting",
-        "has",
-        "have",
-        "there",
-        "next to",
-        "both",
-        ",",
-    ):
-        add(lex.phrases, text, "frame")
-    for text in ".;:?!":
-        add(lex.phrases, text, "stop")
-
-    def also(value: str) -> tuple[str, ...]:
-        return (value, *(SYNONYMS.get(value, ()) if synonyms else ()))
-
-    for attribute in ADJECTIVES:
-        for value in ATTRIBUTES[attribute]:
-            for text in also(value):
-                add(lex.adjectives, text, attribute, value)
-                if attribute == "material":
-                    add(lex.tails, f"made of {text}", attribute, value)
-                elif attribute == "pattern":
-                    add(lex.tails, f"with {ph.a(text)} pattern", attribute, value)
-                    add(lex.tails, f"with {text} pattern", attribute, value)  # terse
-            for text in ph.WITH_PATTERN.get(value, ()):
-                add(lex.tails, text, attribute, value)
-                add(lex.tails, text.replace(" a ", " "), attribute, value)
-            for text in DEFINITIONS.get(value, ()) if synonyms else ():
-                add(lex.tails, f"the colour of {text}", attribute, value)
-                add(lex.tails, f"the color of {text}", attribute, value)
-    for shape in SHAPES:
-        for text in also(shape):
-            add(lex.nouns, text, shape, False)
-            add(lex.nouns, ph.plural(text), shape, True)
-        for text in DEFINITIONS[shape] if synonyms else ():
-            add(lex.tails, text, "shape", shape)
-    for text in ("thing", "object", "one"):
-        add(lex.nouns, text, None, False)
-        if text != "one":
-            add(lex.nouns, text + "s", None, True)
-    return lex
-
-
 def _symbols(caption: str, lex: Lexicon) -> Iterator[tuple]:
-    words, k = _words(caption), 0
+    words, k = split_words(caption), 0
     while k < len(words):
         n, symbol = lex.find(lex.phrases, words, k)
         if n:

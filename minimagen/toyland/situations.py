@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from minimagen.toyland import camera
 from minimagen.toyland.heldout import random_letters
@@ -17,16 +18,17 @@ def pick(rng: random.Random, names):
     return names[int(rng.random() * len(names))]
 
 
-def random_thing(rng: random.Random, **where: float) -> Thing:
+def random_thing(rng: random.Random, x: float = 0.0, z: float = 0.0) -> Thing:
     pattern = "plain" if rng.random() < 0.4 else pick(rng, PATTERNS[1:])
     look = pick(rng, SHAPES), pick(rng, COLORS), pick(rng, SIZES), pick(rng, MATERIALS), pattern
-    return Thing(*look, **where)
+    return Thing(*look, x=x, z=z)
 
 
 def situation(rng: random.Random) -> Scene:
     """A scene to speak of. It is never drawn, so its things need only stand in clear relations, not in the picture."""
-    setting = {"backdrop": pick(rng, BACKDROPS), "floor": pick(rng, FLOORS), "light": pick(rng, LIGHTS)}
+    setting: dict[str, Any] = {"backdrop": pick(rng, BACKDROPS), "floor": pick(rng, FLOORS), "light": pick(rng, LIGHTS)}
     setting["seed"] = int(rng.random() * 2**40)
+    things: tuple[Thing, ...] = ()
     u = rng.random()
     if u < 0.28:
         return Scene((random_thing(rng),), **setting)
@@ -35,11 +37,10 @@ def situation(rng: random.Random) -> Scene:
     if u < 0.52:
         word = random_letters(rng, "all") if rng.random() < 0.3 else pick(rng, WORDS)
         x = pick(rng, (-6.0, 0.0, 6.0))
-        things = (random_thing(rng, x=x, z=-2.0 if x == 0 else 0.0),) if rng.random() < 0.6 else ()
+        if rng.random() < 0.6:
+            things = (random_thing(rng, x=x, z=-2.0 if x == 0 else 0.0),)
         return Scene(things, word=word, **setting)
-    things = (
-        (random_thing(rng), random_thing(rng)) if u < 0.9 else (random_thing(rng), random_thing(rng), random_thing(rng))
-    )
+    things = tuple(random_thing(rng) for _ in range(2 if u < 0.9 else 3))
     if len({(t.shape, t.color) for t in things}) < len(things):
         return situation(rng)
     if len(things) == 3:
