@@ -42,6 +42,7 @@ def draw(args: Namespace) -> None:
         options["image"] = open_picture(Path(args.enlarge))
 
     from .cascade import Imagen
+    from .files import write_text
     from .terminal import Progress
 
     imagen = Imagen.from_pretrained(args.weights, stages=args.stages).to(device(args.device))
@@ -55,6 +56,8 @@ def draw(args: Namespace) -> None:
     told = [prompt for prompt in prompts or [""] for _ in range(args.count)]
     for path, image, prompt in zip(targets, images, told):
         save_picture(path, image, {"prompt": prompt, "seed": str(args.seed)})
+        if prompt and Path(args.out) in path.parents:  # a folder of drawings can be evaluated, or trained on
+            write_text(path.with_suffix(".txt"), prompt + "\n")
         print(path)
 
 
@@ -104,6 +107,31 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
 def _fresh(place: Path, resume: bool) -> None:
     if place.exists() and not resume:
         raise ValueError(f"{place} holds a run already: go on with --resume, or name another folder by --out")
+
+
+def evaluate(args: Namespace) -> None:
+    """Draw and judge, or judge what is drawn already; the tables go to standard output, the report to a folder."""
+    from tqdm import tqdm
+
+    from .cascade import Imagen
+    from .toyland.evaluate import evaluate as examine
+    from .toyland.judge import Judge
+
+    out = Path(args.out)
+    writable(out)
+    judge = Judge.from_pretrained(args.judge) if args.judge else None
+    source = Imagen.from_pretrained().to(device(None)) if args.source is None else args.source
+    with tqdm(unit="picture", disable=None) as bar:
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        names = ("n", "pictures", "size", "seed", "keep")
+        options = {name: getattr(args, name) for name in names} | settings(args)
+        report = examine(source, args.prompts, out=out, judge=judge, progress=progress, **options)
+    print(report.to_markdown())
+    print(out / "evaluation.html")
 
 
 def export(args: Namespace) -> None:
@@ -166,10 +194,15 @@ def places(out: Path, prompts: Sequence[str], count: int, seed: int) -> list[Pat
         names = [re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "picture" for prompt in prompts]
         names = [name for name in names for _ in range(count)]
         paths = [out / (f"{name}-{seed}" + (f"-{i}" if total > 1 else "") + ".png") for i, name in enumerate(names)]
-    there = next(parent for parent in (paths[0].absolute().parents) if parent.exists())
+    writable(paths[0].parent)
+    return paths
+
+
+def writable(folder: Path) -> None:
+    """Find out now, not after an hour of work, that nothing can be written there."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ValueError(f"{there} is no folder that may be written to; choose another --out")
-    return paths
 
 
 def open_picture(path: Path) -> Image:

@@ -81,6 +81,17 @@ examples:
     ),
 }
 
+EVALUATE = """\
+examples:
+  minimagen evaluate
+  minimagen evaluate runs/mine --size 64 --pictures 2 --out report/
+  minimagen evaluate runs/mine --prompts captions --n 2000 --pictures 1 --size 64
+  minimagen evaluate drawings/
+
+The judge reads every picture, and is then asked what its sentence says; its own score on true pictures stands beside
+each number. A folder of pictures needs captions, NAME.txt beside NAME.png as `minimagen draw` leaves them, or
+metadata.jsonl. The report goes to --out as Markdown, JSON, and a page with every picture."""
+
 EXPORT = """\
 examples:
   minimagen export diffusers exported/
@@ -163,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
     add = top.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
     _draw(_parser(add, "draw", help="draw pictures of sentences", epilog=DRAW))
     _train(_parser(add, "train", help="train a stage", epilog=TRAIN))
+    _evaluate(_parser(add, "evaluate", help="score pictures against their sentences", epilog=EVALUATE))
     _export(_parser(add, "export", help="write weights for other libraries", epilog=EXPORT))
     return top
 
@@ -173,7 +185,11 @@ def _parser(make: Callable[..., argparse.ArgumentParser], *names: str, **words: 
 
 def check(top: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """What argparse cannot see: options that need one another."""
-    if args.command == "draw" and args.percentile is not None and "dynamic" not in (args.threshold or ["dynamic"]):
+    if (
+        args.command in ("draw", "evaluate")
+        and args.percentile is not None
+        and "dynamic" not in (args.threshold or ["dynamic"])
+    ):
         top.error("--percentile belongs to --threshold dynamic")
     if args.command == "train" and args.minutes is not None and args.steps is not None:
         top.error("a run has one budget: either --minutes or --steps")
@@ -188,18 +204,43 @@ def _draw(draw: argparse.ArgumentParser) -> None:
     add("--out", default="drawings", metavar="PATH", help="a picture (a.png) or a folder (default: drawings)")
     add("--count", type=at_least(1), default=1, metavar="N", help="pictures of each sentence (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="another seed is another picture (default: 0)")
-    add("--size", type=int, metavar="PX", help="stop at this size (default: the largest)")
     add("--stages", type=numbers(int), metavar="PX,…", help="load only these stages, such as 64,256")
+    _sampling(draw)
+    add("--enlarge", metavar="PICTURE", help="begin from this picture, and only enlarge it")
+    add("--weights", metavar="NAME", help="a folder of weights (default: those that ship)")
+    add("--device", metavar="D", help="cpu, cuda, … (default: a GPU if there is one)")
+    add("--watch", action="store_true", help="show the estimate x̂ in the terminal while it forms")
+
+
+def _sampling(command: argparse.ArgumentParser) -> None:
+    """How pictures are drawn; whatever is left out is the stage's own."""
+    add = command.add_argument
+    add("--size", type=int, metavar="PX", help="stop at this size (default: the largest)")
     add("--steps", type=numbers(int), metavar="N,…", help="denoising steps")
     add("--guidance", type=numbers(float), metavar="W,…", help="guidance weight w; 1 is off")
     add("--threshold", type=thresholds, metavar="T,…", help="static, dynamic or none")
     add("--percentile", type=fraction, metavar="P", help="dynamic thresholding's p, such as 0.995")
     add("--aug", type=numbers(float), metavar="A,…", help="noise on the smaller picture, 0 to 1; 0 is off")
     add("--eta", type=number, metavar="E", help="0 is DDIM (deterministic), 1 is DDPM")
-    add("--enlarge", metavar="PICTURE", help="begin from this picture, and only enlarge it")
-    add("--weights", metavar="NAME", help="a folder of weights (default: those that ship)")
-    add("--device", metavar="D", help="cpu, cuda, … (default: a GPU if there is one)")
-    add("--watch", action="store_true", help="show the estimate x̂ in the terminal while it forms")
+
+
+def _evaluate(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.description = "How well do pictures show what their sentences say?"
+    add = evaluate.add_argument
+    add(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="a folder of weights or of pictures (default: the weights that ship)",
+    )
+    add("--prompts", default="drawbench", metavar="NAME", help="drawbench, suites, captions, … (default: drawbench)")
+    add("--n", type=at_least(1), default=50, metavar="N", help="prompts of each suite (default: 50)")
+    add("--pictures", type=at_least(1), default=4, metavar="N", help="pictures of each prompt (default: 4)")
+    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--out", default="report", metavar="FOLDER", help="where the report goes (default: report)")
+    add("--keep", action="store_true", help="write the pictures there too")
+    add("--judge", metavar="FOLDER", help="a judge's folder (default: the one that ships)")
+    _sampling(evaluate)
 
 
 def _train(train: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,7 +106,9 @@ def test_every_option_reaches_the_cascade(weights, tmp_path, capsys, monkeypatch
         "steps": [2, 1], "guidance": [3.0, 2.0], "threshold": [Dynamic(p=0.9), Static()], "aug": [0.0, 0.1],
         "eta": 0.5, "count": 2, "seed": 5, "size": 16, "stages": [8, 16],
     }  # fmt: skip
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a-cube-5-0.png", "a-cube-5-1.png"]
+    drawn = sorted(p.name for p in tmp_path.iterdir())
+    assert drawn == ["a-cube-5-0.png", "a-cube-5-0.txt", "a-cube-5-1.png", "a-cube-5-1.txt"]
+    assert (tmp_path / "a-cube-5-0.txt").read_text() == "a cube\n"
 
 
 def test_threshold_none_is_off_and_neutral_options_are_not_passed_on():
@@ -211,6 +214,41 @@ def test_text_and_judge_are_trained_by_their_own(stage, tmp_path, capsys, monkey
     (place / "t5").mkdir(parents=True)
     code, _, err = run(capsys, *words, "--steps", "7")
     assert code == 1 and "go on with --resume, or name another folder by --out" in err
+
+
+def test_every_option_reaches_the_examination(weights, tmp_path, capsys, monkeypatch):
+    from minimagen.toyland import evaluate as examination
+
+    heard = {}
+
+    def listen(source, prompts, **options):
+        options["progress"](1, 2)
+        heard.update(options, source=source, prompts=prompts)
+        return SimpleNamespace(to_markdown=lambda: "| a table |")
+
+    monkeypatch.setattr(examination, "evaluate", listen)
+    out = tmp_path / "report"
+    options = "--prompts suites --n 3 --pictures 2 --seed 4 --keep --size 8 --steps 2 --guidance 3 --threshold static"
+    code, told, err = run(capsys, "evaluate", weights, *options.split(), "--out", out)
+    assert (code, told) == (0, f"| a table |\n{out / 'evaluation.html'}\n"), err
+    heard.pop("progress")
+    assert heard == {
+        "source": str(weights), "prompts": "suites", "n": 3, "pictures": 2, "seed": 4, "keep": True, "size": 8,
+        "steps": [2], "guidance": [3.0], "threshold": [Static()], "out": out, "judge": None,
+    }  # fmt: skip
+
+
+def test_drawings_can_be_evaluated(weights, tmp_path, capsys):
+    from minimagen.toyland.judge import Judge
+    from minimagen.toyland.judge_net import JudgeConfig, JudgeNet
+
+    Judge(JudgeNet(JudgeConfig())).save_pretrained(tmp_path / "judge")
+    drawings = tmp_path / "drawings"
+    assert run(capsys, "draw", "a red cube", "two blue cones", "--weights", weights, "--out", drawings)[0] == 0
+    words = ["evaluate", drawings, "--judge", tmp_path / "judge", "--out", tmp_path / "report"]
+    code, told, err = run(capsys, *words)
+    assert code == 0, err
+    assert "folder drawings, size 16" in told and (tmp_path / "report" / "evaluation.html").exists()
 
 
 def test_export_writes_what_diffusers_reads(weights, tmp_path, capsys):
