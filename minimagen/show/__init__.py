@@ -1,0 +1,20 @@
+"""Figures and widgets for the lessons: plain functions that return a matplotlib figure, or an ipywidget.
+
+images, strip, steps            pictures: a grid, rows with names, the steps of a sampler
+curves, schedules, histograms, bars      numbers: each with axes, a caption, and colours that everyone can tell apart
+explore, film, progress         widgets; explore and film leave a static figure for GitHub and for print
+"""
+
+from .curves import bars as bars
+from .curves import curves as curves
+from .curves import histograms as histograms
+from .curves import schedules as schedules
+from .frame import COLORS as COLORS
+from .frame import Figure as Figure
+from .pictures import images as images
+from .pictures import steps as steps
+from .pictures import strip as strip
+from .widgets import Explorer as Explorer
+from .widgets import explore as explore
+from .widgets import film as film
+from .widgets import progress as progress
