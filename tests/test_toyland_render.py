@@ -146,7 +146,7 @@ def inside(shape: int, p: torch.Tensor) -> torch.Tensor:
     return (((x**2 + (y - 1) ** 2).sqrt() - cam.RING_RADIUS) ** 2 + z**2).sqrt() - cam.RING_TUBE
 
 
-def cast(shape: int, seed: int, count: int = 4000):
+def cast(shape, seed, count=4000):
     g = torch.Generator().manual_seed(seed)
     d = torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=1)
     o = torch.tensor([0.0, 0.8, 0.0]) + torch.randn(count, 3, generator=g) * 0.5 - 4 * d
