@@ -11,25 +11,22 @@ plain list too; one without a length is an endless stream that is asked for item
 
 from __future__ import annotations
 
-import glob
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from .cache import Cached as Cached
+from .pictures import Folder as Folder
+from .pictures import shards as shards
+from .pictures import to_tensor as to_tensor
 
 if TYPE_CHECKING:
     from .toyland.scene import Scene
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-CAPTIONS = ("caption", "text", "prompt")  # the columns in which people keep captions, the first that is there is read
 GRID = 4  # pixels a low-res pixel: windows begin at multiples of it
 
 
@@ -97,124 +94,6 @@ class ToylandImages(Dataset):
             for item, origin in zip(items, origins, strict=True):
                 item["origin"] = torch.tensor(origin)
         return items
-
-
-class Folder(Dataset):
-    """A folder of pictures of any size and mode, each with a caption in NAME.txt beside it, or all in metadata.jsonl.
-
-    Pictures are turned as their camera says, laid on white where they are transparent, shrunk until the shorter side
-    fits, and cut to the middle square.
-    """
-
-    def __init__(self, folder: str | Path, size: int):
-        self.folder, self.size = Path(folder), size
-        if not self.folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.folder}")
-        datasets = _library("datasets")
-        if any((self.folder / f"metadata.{kind}").exists() for kind in ("jsonl", "csv", "parquet")):
-            silent = datasets.are_progress_bars_disabled()
-            datasets.disable_progress_bars()
-            try:
-                self.rows = datasets.load_dataset("imagefolder", data_dir=str(self.folder), split="train")
-            except (datasets.exceptions.DatasetsError, ValueError, OSError) as fault:
-                raise ValueError(f"the metadata file in {self.folder} cannot be used: {_innermost(fault)}") from fault
-            finally:
-                if not silent:
-                    datasets.enable_progress_bars()
-            column = next((name for name in CAPTIONS if name in self.rows.column_names), None)
-            if column is None or "image" not in self.rows.column_names:
-                raise ValueError(
-                    f"the metadata file in {self.folder} needs the columns file_name and one of {', '.join(CAPTIONS)}"
-                )
-            self.rows = self.rows.select_columns(["image", column]).rename_columns(
-                {column: "caption"} if column != "caption" else {}
-            )
-        else:
-            self.rows = datasets.Dataset.from_dict(self._beside())
-        # paths for now, not pictures: a broken file is to be named when it is met
-        self.rows = self.rows.cast_column("image", datasets.Image(decode=False))
-        lost = next((image["path"] for image in self.rows["image"] if not Path(image["path"]).exists()), None)
-        if lost is not None:
-            raise ValueError(f"the metadata file in {self.folder} names {lost}, which is not there")
-
-    def _beside(self) -> dict[str, list[str]]:
-        found = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in PICTURES)
-        if not found:
-            raise ValueError(f"{self.folder} holds no pictures; those that are read end in {', '.join(PICTURES)}")
-        bare = [p for p in found if not p.with_suffix(".txt").exists()]
-        if bare:
-            more = f", and {len(bare) - 1} others have none either" if len(bare) > 1 else ""
-            raise ValueError(
-                f"{bare[0]} has no caption: write it into {bare[0].with_suffix('.txt').name} beside it{more}"
-            )
-        captions = [" ".join(p.with_suffix(".txt").read_text(encoding="utf-8").split()) for p in found]
-        return {"image": [str(p) for p in found], "caption": captions}
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        path = row["image"]["path"]
-        if row["caption"] is None:
-            raise ValueError(f"{path} has an empty caption in the metadata file")
-        try:
-            with Image.open(path) as image:
-                return {"image": to_tensor(image, self.size), "caption": row["caption"]}
-        except (UnidentifiedImageError, OSError) as fault:
-            raise ValueError(f"{path} is no whole picture ({fault}): mend it or take it out of the folder") from fault
-
-
-def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: int = 0) -> IterableDataset:
-    """A stream of tar files in WebDataset's layout (NAME.jpg with NAME.txt), split among processes and workers.
-
-    urls: "shards/{000..009}.tar", a list, or what else webdataset opens. shuffle: the buffer's size (0 = off).
-    A resumed run reads a stream from its beginning: only indexed data continue where they were.
-    """
-    wds = _library("webdataset")
-    names = wds.shardlists.expand_urls(urls) if isinstance(urls, str) else list(urls)
-    names = [name for pattern in names for name in (sorted(glob.glob(pattern)) if "*" in pattern else [pattern])]
-    local = [name for name in names if "://" not in name and not name.startswith("pipe:")]
-    lost = [name for name in local if not Path(name).exists()]
-    if lost or not names:
-        raise FileNotFoundError(f"there is no shard {lost[0] if lost else urls}")
-
-    def item(sample: dict[str, Any]) -> dict[str, Any]:
-        image = next((v for k, v in sample.items() if isinstance(v, Image.Image)), None)
-        caption = next((sample[k] for k in ("txt", "text", "caption") if k in sample), None)
-        if caption is None and isinstance(sample.get("json"), dict):
-            caption = next((sample["json"][name] for name in CAPTIONS if name in sample["json"]), None)
-        if image is None or caption is None:
-            lacking = "picture" if image is None else "caption"
-            raise ValueError(
-                f"{sample['__key__']} in {sample['__url__']} has no {lacking}: NAME.jpg and NAME.txt go together"
-            )
-        return {"image": to_tensor(image, size), "caption": " ".join(caption.split())}
-
-    stream = wds.WebDataset(
-        names,
-        shardshuffle=len(names) if shuffle else False,
-        nodesplitter=wds.split_by_node,
-        seed=seed,
-        empty_check=False,
-    )
-    stream = stream.decode("pil", handler=wds.reraise_exception)
-    return (stream.shuffle(shuffle, seed=seed) if shuffle else stream).map(item)
-
-
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """A picture of any mode → the middle square, (3, size, size) in [−1, 1]."""
-    image = ImageOps.exif_transpose(image)
-    if (
-        image.mode.startswith("I") or image.mode == "F"
-    ):  # 16 bits a pixel and more: PIL would clip where it should scale
-        values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def batches(
@@ -300,18 +179,3 @@ def _again(loader: DataLoader, batch: int) -> Iterator[dict[str, Any]]:
             yield item
         if not count:
             raise ValueError(f"the stream ended before it filled a batch of {batch} pictures")
-
-
-def _library(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as fault:
-        raise ImportError(f"this needs the {name} library: pip install 'minimagen-course[data]'") from fault
-
-
-def _innermost(fault: BaseException) -> BaseException:
-    while (deeper := fault.__cause__ or fault.__context__) is not None:
-        fault = deeper
-    return fault
