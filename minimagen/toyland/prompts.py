@@ -16,6 +16,7 @@ from minimagen.toyland.compose import SIGN, random_scene, relations
 from minimagen.toyland.heldout import DEFINITIONS, SYNONYMS, relation_held_out, thing_held_out
 from minimagen.toyland.language import caption
 from minimagen.toyland.parsing import Description, parse
+from minimagen.toyland.rewording import misspell
 from minimagen.toyland.scene import (
     BACKDROPS,
     COLORS,
@@ -221,7 +222,7 @@ def misspellings(pool: Pool) -> Iterator[Prompt]:
             scene = pool.take("one", when=fits)
             thing = scene.things[0]
             word = getattr(thing, kind)
-            text = say(thing, "color", words={word: misspell(word, distance, pool.rng)})
+            text = say(thing, "color", words={word: _misspelled(word, distance, pool.rng)})
             yield _prompt(text, scene, say(thing, "color"))
 
 
@@ -239,25 +240,10 @@ def edits(a: str, b: str) -> int:
     return row[-1]
 
 
-def misspell(word: str, distance: int, rng: random.Random) -> str:
-    """The word with so many wrong letters, its first one kept; never a word that Toyland knows."""
-    known = {*SYNONYMS, *(s for texts in SYNONYMS.values() for s in texts)}
-    while True:
-        letters = list(word)
-        for _ in range(distance):
-            k = rng.randrange(1, len(letters))
-            how = rng.randrange(4)
-            if how == 0:
-                del letters[k]
-            elif how == 1:
-                letters.insert(k, letters[k])  # a doubled letter
-            elif how == 2:
-                letters[k] = rng.choice("abcdefghijklmnopqrstuvwxyz")
-            elif k + 1 < len(letters):
-                letters[k], letters[k + 1] = letters[k + 1], letters[k]
-        wrong = "".join(letters)
-        if edits(word, wrong) == distance and wrong not in known:
-            return wrong
+def _misspelled(word: str, distance: int, rng: random.Random) -> str:
+    while edits(word, wrong := misspell(word, rng.randrange(1 << 30), distance)) != distance:
+        pass  # two slips may undo each other
+    return wrong
 
 
 def synonyms(pool: Pool) -> Iterator[Prompt]:
