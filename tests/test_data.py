@@ -159,7 +159,7 @@ def test_several_processes_fill_one_cache(tmp_path):
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     both = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
-    assert [p.wait(60) for p in both] == [0, 0]
+    assert [p.wait(300) for p in both] == [0, 0]
     source = Counted()
     cached = Cached(source, tmp_path, 2 * CHUNK)
     assert [number(cached[i]) for i in range(2 * CHUNK)] == list(range(2 * CHUNK))
