@@ -44,6 +44,10 @@ def test_a_sphere_is_where_the_camera_says():
     r = 0.5 * cam.FOCAL * cam.SCALE["large"] / depth * size
     assert abs(columns[0] - (u * size - r)) < 1.5 and abs(columns[-1] + 1 - (u * size + r)) < 1.5
     assert row[columns[0] : columns[-1] + 1].all()
+    rows = ((picture[0] - picture[1])[:, int(u * size)] > 0.45).nonzero().squeeze(1)
+    assert (
+        abs((rows[0] + rows[-1] + 1) / 2 - v * size) < 0.8 and abs((columns[0] + columns[-1] + 1) / 2 - u * size) < 0.8
+    )
 
 
 def test_the_edge_of_a_cube_is_a_straight_line_where_it_belongs():
@@ -70,15 +74,11 @@ def test_the_edge_of_a_cube_is_a_straight_line_where_it_belongs():
         assert above > below + 0.05
 
 
-@pytest.mark.parametrize("size", [64, 97])
-def test_edges_are_blended(size):
-    mask = (
-        render([scene(Thing("cube", "white", "large", yaw=0.3), floor="grassy", backdrop="green hedge")], size)[0]
-    ).amin(0)
-    rows, columns = box_pixels(cam.screen_box("cube", "large", 0, 0, 0, 0.3), size, 1)
-    values = mask[rows, columns]
-    between = ((values > -0.35) & (values < 0.1)).float().mean()
-    assert 0.02 < between < 0.35
+@pytest.mark.parametrize("shape", SHAPES)
+def test_edges_are_blended_as_far_as_they_cover_a_pixel(shape):
+    s = scene(Thing(shape, "white", "large", yaw=0.3), floor="grassy", backdrop="green hedge")
+    small, truth = render([s], 64)[0], avg_pool2d(render([s], 512), 8)[0]
+    assert (small - truth).abs().max() < 0.25  # white on green: a pixel on the wrong side would be off by 1
 
 
 @pytest.mark.parametrize("shape", ["sphere", "cube", "cylinder", "ring"])  # the lamp is too high for the pointed ones
@@ -325,7 +325,8 @@ def test_patterns_show_at_256_px_and_not_at_64(shape, pattern):
     inside = (a[1] - a[0]) > 0.3
     difference = (b - a)[:, inside]
     assert difference.abs().mean() > 0.06  # clearly there
-    assert difference.mean(1).abs().max() < 0.08  # and as light as dark
+    shift = difference.mean(1)  # as light as dark; red and blue are short of room below
+    assert abs(shift[1]) < 0.02 and shift.abs().max() < 0.08
 
 
 def test_the_sign_can_be_read():
