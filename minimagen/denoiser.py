@@ -21,7 +21,7 @@ from .conditioning import Cond, Text, augment_moments
 from .schedule import STEPS, Schedule
 
 PREDICTIONS = ("eps", "v", "x", "residual")
-DATA_VARIANCE = 0.25  # of a picture's pixels in [−1, 1], for weighing an augmented low-res picture
+DATA_VARIANCE = 0.1  # of pixels in [−1, 1] about their picture's mean, for weighing an augmented low-res picture
 
 
 class Prediction(NamedTuple):
