@@ -6,7 +6,9 @@ text-to-text       pairs of the corpus: a sentence or a word with a prefix that 
 
 from __future__ import annotations
 
+import itertools
 import random
+import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,7 +33,8 @@ class Tasks:
     """How much of what."""
 
     batch: int = 3072  # tokens read and written in a step, padding included
-    spans: float = 0.5  # part of the examples that are span corruption; the others are pairs
+    spans: float = 0.35  # part of the examples that are span corruption; the others are pairs
+    letters: float = 0.1  # part of the examples that ask for a letter by its place; a corpus has few such questions
     noise: float = 0.2  # part of a sentence's tokens that span corruption takes out
     span: float = 2.0  # mean length of a span
     spelled: float = 0.03  # part of the words that are read letter by letter, so that letters get a word's meaning
@@ -57,6 +60,15 @@ def corrupt(ids: Sequence[int], sentinels: Sequence[int], rng: random.Random, no
         source += [sentinel, *ids[at : at + gap]]
         at += gap
     return source, target
+
+
+def which_letter(rng: random.Random) -> tuple[str, str]:
+    """Letter 3 of "zebra" is "b", and "b" has the place 3: that letters have places is what writing a word needs."""
+    word = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 7)))
+    place = rng.randrange(len(word))
+    if rng.random() < 0.5:
+        return f'letter {place + 1}: "{word}"', word[place]
+    return f'place of {word[place]}: "{word}"', str(word.index(word[place]) + 1)
 
 
 def _parts(total: int, count: int, rng: random.Random) -> list[int]:
@@ -99,14 +111,17 @@ class Examples:
     def pool(self, seed: int) -> list[tuple[list[int], list[int]]]:
         """POOL examples of both kinds, (source, target), each with its end token."""
         rng = random.Random(seed)
-        count = round(POOL * self.tasks.spans)
+        count, asked = round(POOL * self.tasks.spans), round(POOL * self.tasks.letters)
         examples = []
         for sentence in self.corpus.sentences(seed, count):
             source, target = corrupt(
                 self.spelled(sentence, rng), self.sentinels, rng, self.tasks.noise, self.tasks.span
             )
             examples.append(([*source, self.end], [*target, self.end]))
-        for question, answer in self.corpus.pairs(seed, POOL - count):
+        pairs = itertools.chain(
+            self.corpus.pairs(seed, POOL - count - asked), (which_letter(rng) for _ in range(asked))
+        )
+        for question, answer in pairs:
             examples.append(([*self.spelled(question, rng), self.end], [*self.ids(answer), self.end]))
         return examples
 
@@ -120,10 +135,10 @@ class Examples:
             groups: list[list[tuple[list[int], list[int]]]] = []
             long = short = 0  # lengths of the longest source and target of the group
             for example in sorted(self.pool(seed), key=_by_length):
-                long, short = max(long, len(example[0])), max(short, len(example[1]))
+                long, short = max(long, _rounded(example[0])), max(short, _rounded(example[1]))
                 if not groups or (len(groups[-1]) + 1) * (long + short) > self.tasks.batch:
                     groups.append([])
-                    long, short = map(len, example)
+                    long, short = map(_rounded, example)
                 groups[-1].append(example)
             if 2 * len(groups[-1]) * (long + short) < self.tasks.batch and len(groups) > 1:
                 groups.pop()  # a rest of a few long examples would make a noisy step
@@ -139,5 +154,11 @@ def _by_length(example: tuple[list[int], list[int]]) -> tuple[int, int]:
     return band, len(example[1]) if band % 2 else -len(example[1])
 
 
+def _rounded(row: list[int]) -> int:
+    """Its length, to the next multiple of 4: fewer shapes, for which a processor's kernels are kept in memory."""
+    return -(-len(row) // 4) * 4
+
+
 def _padded(rows: list[list[int]], value: int) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+    length = max(map(_rounded, rows))
+    return torch.tensor([row + [value] * (length - len(row)) for row in rows])

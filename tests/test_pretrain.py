@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimagen.conditioning import Text
-from minimagen.pretrain import Recipe, main, pretrain, t5, token_loss
+from minimagen.pretrain import Recipe, held_out_loss, main, pretrain, t5, token_loss
 from minimagen.probes import Score, binding, embed, fit, letters, score, synonyms
 from minimagen.text import TextEncoder
 from minimagen.text_tasks import Examples, Tasks, corrupt
@@ -186,6 +186,8 @@ def test_training_learns_and_saves_what_transformers_reads(tmp_path):
     assert steps[4].lr > steps[0].lr and steps[-1].lr < 0.01 * TINY.lr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t5", "text_encoder", "tokenizer"]
 
+    assert held_out_loss(tmp_path, CORPUS, count=4) < 0.8 * steps[0].loss
+    assert held_out_loss(tmp_path, CORPUS, count=4, spans=0.0) != held_out_loss(tmp_path, CORPUS, count=4)
     encoder = TextEncoder.from_pretrained(tmp_path)
     assert encoder.dim == 32 and encoder(["a red cube"]).tokens.shape == (1, 77, 32)
     whole = transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "t5").eval()
