@@ -217,6 +217,15 @@ def test_reworded_captions_are_read_back(spoken):
         assert matches(parse(other, synonyms=True), scene), other
 
 
+def test_rewording_keeps_number_quotes_and_settings():
+    text = 'three large red cubes and a sign that says "red" against a white wall'
+    said = {reword(random.Random(k), text) for k in range(60)}
+    for other in said:
+        assert re.search(r"\b(boxes|blocks|crates) and a sign that says \"red\" against a white wall", other), other
+        assert not re.search(r"large|red |cube", other), other
+    assert reword(random.Random(0), text, rate=0.0) == text
+
+
 def test_definitions_mean_what_they_define():
     for k in range(1000):
         text, mean = defined(rng := random.Random(k), random_thing(rng))

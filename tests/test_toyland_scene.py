@@ -139,7 +139,7 @@ def test_seeds_and_splits_differ(scenes):
     assert random_scene(1, "train") != random_scene(1, "all")
 
 
-# Scenes and captions of world 1. If this test fails, the world has changed, and weights trained on it no longer know it:
+# Scenes and captions of world 1. If this test fails, the world has changed, and weights trained on it do not know it:
 # take the change back, or raise WORLD_VERSION and train anew.
 FROZEN = {1: "113a94981d6f33029b3aee0d5e0b46e8f8a65c9bdfa27ebec3ef97de81bfe5e6"}
 
