@@ -1,6 +1,7 @@
 """The judge: what it accepts, how a grid becomes a reading, how it learns, and how well the one that ships reads."""
 
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -230,6 +231,36 @@ def test_worn_and_junk_stay_pictures():
             assert y.shape == x.shape and y.abs().max() <= 1 and y.isfinite().all()
 
 
+def test_the_card_measures_everything(monkeypatch):
+    """With an oracle for a judge: all right on its own pictures and captions, next to nothing on shuffled ones."""
+    monkeypatch.setattr(judge_check, "decay", lambda judge, damage, *a, **k: [{"level": 0.0}])
+    scenes = [judge_check.test_scene(i) for i in range(40)]
+
+    def painted(count, size=256, folder=None):
+        for i in range(count):
+            yield torch.full((1, 3, 16, 16), i / 100), scenes[i : i + 1]
+
+    def oracle(size):
+        return lambda x: [judge_check.true_reading(scenes[round(100 * x.mean().item())], size)]
+
+    monkeypatch.setattr(judge_check, "renders", painted)
+    for size in (64, 256):
+        found = judge_check.check(oracle(size), 40, size)
+        assert found.pop("another's") <= 0.1 and set(found.values()) == {1.0}
+    measured = judge_check.card(oracle(256), count=40, few=4)
+    assert measured["count"]["1024 px"] == 2 and measured["256 px"]["own caption"] == 1.0
+
+
+def test_the_examination_is_rendered_once_if_it_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge_data, "SHARD", 2)
+    fresh = torch.cat([x for x, _ in judge_check.renders(3, 64)])
+    for _ in range(2):
+        kept, scenes = zip(*judge_check.renders(3, 64, str(tmp_path)))
+        assert (torch.cat(kept) - fresh).abs().max() <= 1.01 / 255  # bytes
+        assert sum(scenes, []) == [judge_check.test_scene(i) for i in range(3)]
+        monkeypatch.setattr(sys.modules["minimagen.toyland.render"], "render", None)
+
+
 # -- learning ----------------------------------------------------------------------------------------------------------
 
 
@@ -357,8 +388,7 @@ def test_the_shipped_judge_reads_what_was_rendered():
 @needs_weights
 def test_the_shipped_judge_reads_1024_px_as_256():
     judge = Judge.from_pretrained()
-    pictures, scenes = judge_check.renders(4, 1024, part=1)
-    found = judge_check.accuracy(judge(pictures), scenes, 1024)
+    found = judge_check.check(judge, 4, 1024)
     assert found["color"] >= 0.75 and found["count"] >= 0.75, found
 
 

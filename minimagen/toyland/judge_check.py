@@ -1,19 +1,29 @@
-"""How far the judge can be trusted: its accuracy on true renders, and how damage to them misleads it."""
+"""How far the judge can be trusted: its accuracy on true renders, and how damage to them misleads it.
+
+python -m minimagen.toyland.judge_check data/judge measured.json        # everything that its card says
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from minimagen import files
 from minimagen.toyland import camera
 from minimagen.toyland.compose import random_scene
 from minimagen.toyland.judge import Judge, Reading, ReadThing
 from minimagen.toyland.judge_data import ATTRIBUTES, SETTING, Cache, blur
 from minimagen.toyland.judge_net import NOWHERE
+from minimagen.toyland.language import caption
 from minimagen.toyland.matching import assign
+from minimagen.toyland.parsing import parse
 from minimagen.toyland.scene import Scene, Thing
+from minimagen.toyland.scoring import alignment
 
 TEST_SEED = 2_000_000_000  # no training sees these scenes
 
@@ -71,28 +81,54 @@ def accuracy(readings: Sequence[Reading], scenes: Sequence[Scene], size: int = 2
     return {kind: sum(right) / len(right) for kind, right in answers.items() if right}
 
 
-def renders(count: int, size: int = 256, folder: str | None = None, part: int = 8) -> tuple[Tensor, list[Scene]]:
-    """The first `count` pictures of the examination, and their scenes. folder:
+def renders(count: int, size: int = 256, folder: str | None = None) -> Iterator[tuple[Tensor, list[Scene]]]:
+    """The first `count` pictures of the examination with their scenes, a few at a time, as memory allows.
 
-    where those of 64 and 256 px are kept.
+    folder: where those of 64 and 256 px are kept, so that they are rendered once; None = nowhere.
     """
     from minimagen.toyland.render import render
 
-    scenes = [test_scene(i) for i in range(count)]
-    if folder is not None and size in (64, 256):
-        store = Cache(folder, test_scene, "test")
-        for _ in store.fill(count):
-            pass
-        kept = [store[i] for i in range(count)]
+    if folder is None or size not in (64, 256):
+        few = 32 if size <= 256 else 2
+        for first in range(0, count, few):
+            scenes = [test_scene(i) for i in range(first, min(first + few, count))]
+            yield render(scenes, size), scenes
+        return
+    store = Cache(folder, test_scene, "test")
+    for _ in store.fill(count):
+        pass
+    for first in range(0, count, 32):
+        kept = [store[i] for i in range(first, min(first + 32, count))]
         pixels = torch.stack([torch.from_numpy((small if size == 64 else large).copy()) for large, small, _ in kept])
-        return pixels.float() / 127.5 - 1, [scene for _, _, scene in kept]
-    return torch.cat([render(scenes[i : i + part], size) for i in range(0, count, part)]), scenes
+        yield pixels.float() / 127.5 - 1, [scene for _, _, scene in kept]
+
+
+def examine(
+    judge: Judge,
+    count: int = 2000,
+    size: int = 256,
+    folder: str | None = None,
+    harm: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> tuple[list[Reading], list[Scene]]:
+    """What the judge reads from renders that no training saw, and what they show. harm: damage done to them first."""
+    readings: list[Reading] = []
+    scenes: list[Scene] = []
+    for pictures, shown in renders(count, size, folder):
+        readings += judge(harm(pictures))
+        scenes += shown
+    return readings, scenes
 
 
 def check(judge: Judge, count: int = 2000, size: int = 256, folder: str | None = None) -> dict[str, float]:
-    """Accuracy on `count` renders that no training saw."""
-    pictures, scenes = renders(count, size, folder)
-    return accuracy(judge(pictures), scenes, size)
+    """`accuracy`, and with it:
+
+    the part that shows its own caption, and the part that shows another's, which is chance.
+    """
+    readings, scenes = examine(judge, count, size, folder)
+    described = [parse(caption(scene)) for scene in scenes]
+    turned = described[count // 2 :] + described[: count // 2]
+    found = accuracy(readings, scenes, size)
+    return {**found, "own caption": alignment(readings, described), "another's": alignment(readings, turned)}
 
 
 def noisy(x: Tensor, level: float) -> Tensor:
@@ -100,22 +136,42 @@ def noisy(x: Tensor, level: float) -> Tensor:
     return (x + level * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
 
 
-DAMAGE: dict[str, Callable[[Tensor, float], Tensor]] = {"noise": noisy, "blur": blur}
+DAMAGE: dict[str, Callable[..., Tensor]] = {"noise": noisy, "blur": blur}
+LEVELS = {"noise": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8), "blur": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)}
 
 
 def decay(
     judge: Judge,
     damage: str = "noise",
-    levels: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8),
+    levels: Sequence[float] | None = None,  # None = LEVELS
     count: int = 200,
     size: int = 256,
     folder: str | None = None,
 ) -> list[dict[str, float]]:
-    """`accuracy` at each level of damage, with the level under "level":
-
-    noise of that spread, or blur of that many px.
-    """
+    """`accuracy` at each level of damage, with it under "level": noise of that spread, or blur of that many px."""
     if damage not in DAMAGE:
         raise ValueError(f"There is no damage {damage!r}; there are {', '.join(DAMAGE)}.")
-    pictures, scenes = renders(count, size, folder)
-    return [{"level": l, **accuracy(judge(DAMAGE[damage](pictures, l)), scenes, size)} for l in levels]
+    rows = []
+    for level in LEVELS[damage] if levels is None else levels:
+        readings, scenes = examine(judge, count, size, folder, partial(DAMAGE[damage], level=level))
+        rows.append({"level": level, **accuracy(readings, scenes, size)})
+    return rows
+
+
+def card(judge: Judge, count: int = 2000, few: int = 200, folder: str | None = None) -> dict[str, Any]:
+    """Everything measured: at 256 and 64 px on `count` renders, at 1024 px and under damage on a few."""
+    return {
+        "count": {"256 px": count, "64 px": count, "1024 px": few // 2, "damage": few},
+        "256 px": check(judge, count, 256, folder),
+        "64 px": check(judge, count, 64, folder),
+        "1024 px": check(judge, few // 2, 1024),
+        "noise, 256 px": decay(judge, "noise", count=few, folder=folder),
+        "blur, 256 px": decay(judge, "blur", count=few, folder=folder),
+        "noise, 64 px": decay(judge, "noise", count=few, size=64, folder=folder),
+    }
+
+
+if __name__ == "__main__":
+    place, out, *kept = sys.argv[1:]
+    files.write_json(out, card(Judge.from_pretrained(place), folder=kept[0] if kept else None))
+    print(out)

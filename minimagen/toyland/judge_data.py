@@ -143,12 +143,12 @@ def heat_map(t: dict[str, Tensor], spread: float = 0.8) -> Tensor:
 # -- damage, so that generated pictures are read too -------------------------------------------------------------------
 
 
-def blur(x: Tensor, spread: float) -> Tensor:
+def blur(x: Tensor, level: float) -> Tensor:
     """A Gaussian blur of that many px; 0 is off."""
-    if spread <= 0:
+    if level <= 0:
         return x
-    r = max(1, math.ceil(2.5 * spread))
-    k = torch.exp(-(torch.arange(-r, r + 1, dtype=x.dtype, device=x.device) ** 2) / (2 * spread**2))
+    r = max(1, math.ceil(2.5 * level))
+    k = torch.exp(-(torch.arange(-r, r + 1, dtype=x.dtype, device=x.device) ** 2) / (2 * level**2))
     k = (k / k.sum()).expand(3, 1, -1)
     x = F.conv2d(F.pad(x, (r, r, 0, 0), mode="replicate"), k[:, :, None], groups=3)
     return F.conv2d(F.pad(x, (0, 0, r, r), mode="replicate"), k[..., None], groups=3)

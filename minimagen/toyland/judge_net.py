@@ -62,7 +62,8 @@ class JudgeConfig:
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> JudgeConfig:
         """From config.json, where tuples are lists."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+        return cls(**values)
 
 
 def conv(i: int, o: int, stride: int | tuple[int, int] = 1) -> nn.Sequential:
