@@ -58,13 +58,8 @@ def test_every_prompt_is_true_of_its_scene(name):
 
 def test_prompts_are_the_same_in_every_process():
     code = "from minimagen.toyland.drawbench import *; print([p.text for p in drawbench() + suite('unseen word', 9)])"
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": h}, capture_output=True
-        ).stdout
-        for h in ("1", "2")
-    ]
-    assert said[0] == said[1] == (str([p.text for p in drawbench() + suite("unseen word", 9)]) + "\n").encode()
+    said = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True)
+    assert said.stdout.decode() == str([p.text for p in drawbench() + suite("unseen word", 9)]) + "\n"
 
 
 def test_a_longer_suite_begins_with_the_shorter():
