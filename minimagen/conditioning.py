@@ -82,7 +82,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class Text(_Batch):
-    """A sentence as a language model's token embeddings. mask None: every position is attended, also padding, as in IF."""
+    """A sentence as a language model's token embeddings. mask None: all of it is attended, padding too, as in IF."""
 
     tokens: Tensor  # (B, L, D)
     mask: Tensor | None = None  # (B, L) bool, True where there is a token
@@ -96,7 +96,7 @@ class Text(_Batch):
 
 @dataclass(frozen=True)
 class PreparedText(_Batch):
-    """What a U-Net makes of a `Text` once a picture, not once a step: keys and values a layer, and the pooled vector."""
+    """What a U-Net makes of a `Text`, once a picture: each layer's keys and values, and the pooled vector."""
 
     pooled: Tensor | None  # (B, E)
     layers: tuple[Any, ...] = ()  # for each attention layer what it keeps of the text

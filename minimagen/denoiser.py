@@ -166,7 +166,7 @@ class Denoiser:
             raise ValueError("a residual denoiser corrects an enlarged picture: it needs cond.low_res")
         u, variance = cond.low_res, torch.full((), self.spread**2, device=z.device)
         if cond.aug is not None:
-            # low_res = a u₀ + b n: the best linear guess of u₀ is a v / (a² v + b²) times it, b² v / (a² v + b²) its error
+            # low_res = a u₀ + b n: the best linear guess of u₀ is a v / (a² v + b²) of it, b² v / (a² v + b²) its error
             a, b = augment_moments(cond.aug, like=z)
             total = a**2 * DATA_VARIANCE + b**2
             u, variance = u * (a * DATA_VARIANCE / total), variance + b**2 * DATA_VARIANCE / total

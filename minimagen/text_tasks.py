@@ -102,8 +102,8 @@ class Examples:
         ids: list[int] = []
         for word in text.split():
             if word.isalpha() and rng.random() < self.tasks.spelled:
-                first, *rest = word.lower()
-                ids += self._word(first) + self.tokenizer.convert_tokens_to_ids(rest)
+                letters = word.lower()
+                ids += self._word(letters[0]) + self.tokenizer.convert_tokens_to_ids(list(letters[1:]))
             else:
                 ids += self._word(word)
         return ids
