@@ -47,6 +47,9 @@ class Stage:
     guide: Callable[[Tensor, Tensor, float], Tensor] = guide
     augment: Callable[..., Tensor] = augment  # (low_res, level, generator) → the noisy low-res picture
     step: Callable[..., Tensor] = ddim  # (z, x̂, α_t, σ_t, α_s, σ_s) → z_s; with eta > 0 also eta=, noise=, log_var=
+    upsample: Callable[[Tensor, int], Tensor] = upsample  # (low_res, size) → the picture to begin from
+    times: Callable[..., Tensor] = times  # (steps, start=) → the times of the steps, from start down to 0
+    device: str | None = None  # where it draws; its weights go there and back, one stage at a time. None = they stay
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)  # where the weights come from
 
     @property
@@ -67,7 +70,7 @@ class Stage:
         if low_res.shape[-1] > self.size or low_res.shape[-1] != low_res.shape[-2]:
             height, width = low_res.shape[-2:]
             raise ValueError(f"low_res is {width} × {height} px; this stage expects a square of at most {self.size}")
-        noisy = self.augment(upsample(low_res, self.size), self.aug, generator)
+        noisy = self.augment(self.upsample(low_res, self.size), self.aug, generator)
         return Cond(text, noisy, torch.full((len(noisy),), self.aug, device=noisy.device))
 
     def sample(
@@ -89,7 +92,8 @@ class Stage:
             warnings.warn(
                 f"the {self.size} px network is untrained: it will draw noise. Train it, or load weights", stacklevel=2
             )
-        device = next(unet.parameters()).device
+        home = next(unet.parameters()).device
+        device = torch.device(self.device or home)
         text = None if text is None else text.to(device)
         count = count if text is None else len(text)
         if z is None:
@@ -97,7 +101,11 @@ class Stage:
         cond = self.cond(text, None if low_res is None else low_res.to(device), generator)
         denoiser = wrap(self.sampling(None if null is None else null.to(device)))
         extras: dict[str, Any] = {"eta": self.eta, "solver": self.solver, "generator": generator, "step": self.step}
-        yield from sample(denoiser, z, times(self.steps, start=start), cond, stage=stage, **extras)
+        try:
+            unet.to(device)
+            yield from sample(denoiser, z, self.times(self.steps, start=start), cond, stage=stage, **extras)
+        finally:
+            unet.to(home)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """config.json and model.safetensors in `folder`, whole or not at all."""
@@ -180,7 +188,7 @@ class Imagen:
             raise ValueError(f"size {size} is not one of this cascade's: {', '.join(map(str, sizes))}")
         chosen = [(i, s) for i, s in enumerate(self.stages) if size is None or s.size <= size]
         for name, value in overrides.items():
-            values = list(value) if isinstance(value, (list, tuple)) else [value]
+            values = value if isinstance(value, list) else [value]  # an interval is a tuple, and one value
             if len(values) > len(chosen):
                 raise ValueError(f"{name} has {len(values)} values for {len(chosen)} stages")
             chosen = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(chosen)]

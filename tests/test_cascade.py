@@ -70,6 +70,7 @@ def test_overrides_are_the_first_stages_or_one_each():
     assert len(list(imagen.stream("a cube", steps=7))) == 7 + 3
     assert len(list(imagen.stream("a cube", steps=[7, 2]))) == 7 + 2
     assert len(list(imagen.stream("a cube", size=16))) == 4
+    assert imagen._settled(None, {"interval": (0.2, 0.7)})[0][1].interval == (0.2, 0.7)
     with pytest.raises(ValueError, match="3 values for 2 stages"):
         next(imagen.stream("a cube", steps=[1, 2, 3]))
 
