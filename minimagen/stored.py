@@ -7,18 +7,18 @@ folder/unet_64/, unet_256/, unet_1024/         config.json (network, stage, abou
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import files
-from .conditioning import augment
+from . import deepfloyd, files
+from .conditioning import augment, upsample
 from .denoiser import Denoiser, Dynamic, Static, guide
 from .resources import data_folder
-from .sampler import ddim
+from .sampler import ddim, times
 from .schedule import CosineSchedule, LinearSchedule, Schedule, ShiftedSchedule, TableSchedule
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PLAIN = ("size", "steps", "guidance", "aug", "eta", "solver")  # a stage's fields that are JSON as they are
-TAUGHT = {
-    "guide": guide,
-    "augment": augment,
-    "step": ddim,
-}  # fields that hold a function: only the package's own can be saved
+TAUGHT: dict[str, tuple[Callable, ...]] = {  # fields that hold a function: only the package's own can be saved
+    "guide": (guide,),
+    "augment": (augment, deepfloyd.augment),
+    "step": (ddim,),
+    "upsample": (upsample, deepfloyd.upsample),
+    "times": (times, deepfloyd.times),
+}  # the default first; DeepFloyd IF's own is the other
 
 
 def schedule_to_dict(schedule: Schedule) -> dict[str, Any]:
@@ -62,8 +64,8 @@ def schedule_from_dict(d: dict[str, Any]) -> Schedule:
 
 def save_stage(stage: Stage, folder: str | Path, dtype: torch.dtype | None = None) -> str:
     """config.json and model.safetensors; gives the weights' SHA-256. dtype None = the weights as they are."""
-    for name, function in TAUGHT.items():
-        if getattr(stage, name) is not function:
+    for name, functions in TAUGHT.items():
+        if getattr(stage, name) not in functions:
             raise ValueError(
                 f"this stage has a {name} of your own, which no file can hold: put minimagen's back, then save"
             )
@@ -74,13 +76,15 @@ def save_stage(stage: Stage, folder: str | Path, dtype: torch.dtype | None = Non
         )
     kind = None if threshold is None else {"kind": type(threshold).__name__.lower(), **asdict(threshold)}
     denoiser = stage.denoiser
+    as_if = [name for name, functions in TAUGHT.items() if getattr(stage, name) is not functions[0]]
     config = {
         "format": FORMAT,
         "network": denoiser.unet.config.to_dict(),
         "prediction": denoiser.prediction,
         "spread": denoiser.spread,
         "schedule": schedule_to_dict(denoiser.schedule),
-        "stage": {**{name: getattr(stage, name) for name in PLAIN}, "threshold": kind, "interval": stage.interval},
+        "stage": {**{name: getattr(stage, name) for name in PLAIN}, "threshold": kind, "interval": stage.interval}
+        | ({"as_if": as_if} if as_if else {}),
         "about": dict(stage.about),
     }
     return files.save_network(folder, config, denoiser.unet.state_dict(), dtype)
@@ -108,6 +112,7 @@ def load_stage(folder: str | Path, cls: type[Stage]) -> Stage:
     )
     settings = dict(config["stage"])
     threshold, interval = settings.pop("threshold"), settings.pop("interval")
+    settings |= {name: TAUGHT[name][1] for name in settings.pop("as_if", ())}
     if threshold is not None:
         threshold = dict(threshold)
         threshold = {"static": Static, "dynamic": Dynamic}[threshold.pop("kind")](**threshold)

@@ -1,32 +1,20 @@
-"""DeepFloyd IF: its noise schedule, and U-Nets and configs carried between minimagen and diffusers.
+"""U-Nets and their configs carried between minimagen and diffusers.
 
 Weights are renamed, nothing more, so a network is the same numbers on either side. diffusers is imported when needed.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .schedule import STEPS, TableSchedule
-from .unet import UNet, UNetConfig
+from ..unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-
-
-def schedule() -> TableSchedule:
-    """IF's 1000 steps: β_i = min(1 − f((i+1)/1000) / f(i/1000), 0.999),  f(t) = cos²(π/2 · (t + 0.008) / 1.008)
-
-    ᾱ = Π (1 − β)
-    """
-    t = torch.arange(STEPS + 1, dtype=torch.float64) / STEPS
-    f = torch.cos(math.pi / 2 * (t + 0.008) / 1.008) ** 2
-    return TableSchedule((1 - (1 - f[1:] / f[:-1]).clamp(max=0.999)).cumprod(0))
 
 
 # diffusers' name of a part, and ours; every key is made of these and of numbers.
