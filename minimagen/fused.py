@@ -1,4 +1,4 @@
-"""Two formulas that a U-Net evaluates all the time, written for a CPU: normalise and activate, and attend.
+"""What a U-Net does all the time, written for a CPU: normalise and activate, attend, enlarge and convolve.
 
 There PyTorch's own kernels for GroupNorm in channels-last memory and for the gradient of attention take half of a
 training step. A few whole-array operations do the same several times faster. Other devices use PyTorch's kernels.
@@ -6,6 +6,7 @@ training step. A few whole-array operations do the same several times faster. Ot
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 import torch
@@ -19,6 +20,7 @@ ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
 }  # gelu: the exact one, as in IF
 _GRADIENTS = {"gelu": torch.ops.aten.gelu_backward, "silu": torch.ops.aten.silu_backward, None: lambda g, u: g}
 _LONG = 2**18  # above so many scores a head, attention that never stores them is the better one
+_FEW = 2 * 16 * 16  # below so many pixels in a batch a transposed convolution does not pay
 
 
 def tokens_of(h: Tensor) -> Tensor:
@@ -35,8 +37,15 @@ def norm_act(
     x: Tensor, norm: nn.GroupNorm, act: str | None = None, scale: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """act(GroupNorm(x) · (1 + scale) + shift), scale and shift of shape (B, C); None = off"""
-    if x.device.type == "cpu":
-        return _NormAct.apply(x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, act)
+    if x.device.type != "cpu":
+        return norm_act_as_written(x, norm, act, scale, shift)
+    arguments = x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, act
+    if torch.is_grad_enabled():
+        return _NormAct.apply(*arguments)
+    few = x.shape[-2] * x.shape[-1] < 1024 and x.shape[1] // norm.num_groups % 16 > 0
+    slow = x.dtype == torch.bfloat16 and few  # a case that PyTorch's kernel does not vectorise
+    if slow or (scale is not None and x.numel() >= 2**16):
+        return _normalise(*arguments)[0]
     return norm_act_as_written(x, norm, act, scale, shift)
 
 
@@ -50,33 +59,42 @@ def norm_act_as_written(
     return ACTIVATIONS[act](h)
 
 
-class _NormAct(torch.autograd.Function):
+def _normalise(x, gamma, beta, scale, shift, groups, eps, act):
     """y = act(u),  u = a x + b,  a = w r,  b = β (1 + s) + shift − μ a,  w = γ (1 + s);  μ, r = 1/σ of each group
 
-    Backwards, with g = ∂/∂u and sums over the pixels: ∂b = Σ g, ∂w = r (Σ g x − μ Σ g), and
+    Elementwise arithmetic is faster in float32 than in bfloat16. Also returns a, b, μ and r.
+    """
+    values = tokens_of(x).float()  # (B, N, C)
+    batch, n, channels = values.shape
+    per_group = (batch, groups, channels // groups)
+    moments = torch.stack([values.sum(1), (values * values).sum(1)]).view(2, *per_group).sum(-1, keepdim=True)
+    mean, square = (moments / (n * channels // groups)).unbind()  # (B, G, 1) each
+    r = (square - mean * mean).clamp_(min=0).add_(eps).rsqrt_()
+    w, b = gamma.float().view(1, groups, -1), beta.float().view(1, groups, -1)  # (1 or B, G, C/G)
+    if scale is not None:
+        gain = 1 + scale.float().view(per_group)
+        w, b = w * gain, torch.addcmul(shift.float().view(per_group), b, gain)
+    a = w * r
+    b = torch.addcmul(b, mean, a, value=-1)
+    a, b = a.view(batch, 1, channels), b.view(batch, 1, channels)
+    u = torch.addcmul(b, values, a)
+    y = F.silu(u, inplace=True) if act == "silu" else ACTIVATIONS[act](u)
+    return picture_of(y.to(x.dtype), like=x), a, b, mean, r
+
+
+class _NormAct(torch.autograd.Function):
+    """`_normalise` with its gradient. It keeps x alone, and computes u again.
+
+    With g = ∂/∂u and sums over the pixels: ∂b = Σ g, ∂w = r (Σ g x − μ Σ g), and
     ∂x = a g − r ⟨w Σ g⟩ − r² (x − μ) ⟨w ∂w⟩, where ⟨·⟩ sums over the group's channels and divides by its values.
     """
 
     @staticmethod
     def forward(ctx, x, gamma, beta, scale, shift, groups, eps, act):
-        values = tokens_of(x).float()  # (B, N, C); elementwise arithmetic is faster in float32 than in bfloat16
-        batch, n, channels = values.shape
-        per_group = (batch, groups, channels // groups)
-        moments = torch.stack([values.sum(1), values.square().sum(1)]).view(2, *per_group).sum(-1, keepdim=True)
-        mean, square = moments / (n * channels // groups)  # (B, G, 1) each
-        r = (square - mean.square()).clamp(min=0).add(eps).rsqrt()
-        w, b = gamma.float().view(1, groups, -1), beta.float().view(1, groups, -1)  # (1 or B, G, C/G)
-        if scale is not None:
-            gain = 1 + scale.float().view(per_group)
-            w, b = w * gain, torch.addcmul(shift.float().view(per_group), b, gain)
-        a = w * r
-        b = torch.addcmul(b, mean, a, value=-1)
-        a, b = a.view(batch, 1, channels), b.view(batch, 1, channels)
-        u = torch.addcmul(b, values, a)
-        y = F.silu(u, inplace=True) if act == "silu" else ACTIVATIONS[act](u)
+        y, a, b, mean, r = _normalise(x, gamma, beta, scale, shift, groups, eps, act)
         ctx.save_for_backward(x, gamma, beta, scale, a, b, mean, r)
         ctx.groups, ctx.act = groups, act
-        return picture_of(y.to(x.dtype), like=x)
+        return y
 
     @staticmethod
     def backward(ctx, grad):
@@ -107,11 +125,38 @@ class _NormAct(torch.autograd.Function):
         return picture_of(d_x.to(x.dtype), like=x), d_gamma, d_beta, d_scale, d_shift, None, None, None
 
 
+def enlarge_and_convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """conv(nearest 2 × of x), for a 3 × 3 convolution: on a CPU as one transposed convolution of stride 2.
+
+    Over doubled pixels the kernel meets each small pixel once or twice. Its taps summed by small pixel are a 4 × 4
+    kernel, and 16 products a small pixel do the work of 36.
+    """
+    slow = x.dtype == torch.bfloat16 and torch.is_grad_enabled()  # its gradient in bfloat16 is slow
+    if x.device.type != "cpu" or slow or len(x) * x.shape[-2] * x.shape[-1] < _FEW:
+        return conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    taps = F.avg_pool2d(F.pad(conv.weight, (1, 1, 1, 1)), 2, 1, divisor_override=1)  # sums of 2 × 2
+    return F.conv_transpose2d(x, taps.flip(2, 3).transpose(0, 1), conv.bias, stride=2, padding=1)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / √d) v    (B, heads, ·, d); mask: True where a key may be seen"""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-2] * k.shape[-2] <= _LONG:
         scores = (q * q.shape[-1] ** -0.5) @ k.mT
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
-        return scores.softmax(-1).to(v.dtype) @ v
+        return scores.float().softmax(-1).to(v.dtype) @ v  # softmax in bfloat16 is slower, and less exact
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def keep_memory() -> bool:
+    """Asks the C library to keep freed memory for the next array, as GPU allocators do; whether it could.
+
+    By default glibc returns every large array to the system and gets it back page by page, emptied: a fifth of a
+    training step. The setting is the whole process's, so programs make it, not an import. Linux with glibc alone.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    trim, mmap = -1, -3  # M_TRIM_THRESHOLD: give nothing back; M_MMAP_THRESHOLD: large arrays too come from the heap
+    return bool(mallopt(trim, 2**31 - 1)) and bool(mallopt(mmap, 2**30))

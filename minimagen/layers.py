@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fused import attend, norm_act, picture_of, tokens_of
+from .fused import attend, enlarge_and_convolve, norm_act, picture_of, tokens_of
 
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
@@ -39,15 +39,7 @@ class ResBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        out: int,
-        time_dim: int,
-        *,
-        groups: int,
-        act: str = "gelu",
-        resample: str | None = None,
-        scale=1.0,
+        self, dim: int, out: int, time_dim: int, *, groups: int, act="gelu", resample: str | None = None, scale=1.0
     ):
         super().__init__()
         self.act, self.resample, self.scale = act, resample, scale
@@ -56,22 +48,28 @@ class ResBlock(nn.Module):
         self.time = nn.Linear(time_dim, 2 * out)
         self.norm2 = nn.GroupNorm(groups, out)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        self.skip = nn.Conv2d(dim, out, 1) if dim != out else nn.Identity()
-        nn.init.zeros_(
-            self.conv2.weight
-        )  # a new block is the identity, so that a deep network trains from the first step
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        self.skip = nn.Conv2d(dim, out, 1) if dim != out else None
+        for parameter in self.conv2.parameters():  # a new block is the identity: a deep network trains from the start
+            nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        """film: this block's scale and shift side by side, (B, 2 · out), as the U-Net makes for all at once."""
         h = norm_act(x, self.norm1, self.act)
-        if self.resample == "down":
-            x, h = F.avg_pool2d(x, 2), F.avg_pool2d(h, 2)
-        elif self.resample == "up":
-            x, h = (F.interpolate(y, scale_factor=2.0, mode="nearest") for y in (x, h))
-        h = self.conv1(h)
-        s, b = self.time(emb).chunk(2, dim=1)  # (B, out) each
-        h = self.skip(x) + self.conv2(norm_act(h, self.norm2, self.act, s, b))
+        if self.resample == "up":
+            x, h = F.interpolate(x, scale_factor=2.0, mode="nearest"), enlarge_and_convolve(h, self.conv1)
+        elif self.resample == "down":
+            x, h = F.avg_pool2d(x, 2), self.conv1(F.avg_pool2d(h, 2))
+        else:
+            h = self.conv1(h)
+        s, b = film.chunk(2, dim=1)
+        h = self.conv2(norm_act(h, self.norm2, self.act, s, b))
+        h = h + (x if self.skip is None else self.skip(x))
         return h if self.scale == 1 else h / self.scale
+
+
+def beside(*layers: nn.Linear) -> tuple[Tensor, Tensor]:
+    """The weight and bias of several linear layers as one: a single matrix product for all of them."""
+    return torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
 
 
 class Attention(nn.Module):
@@ -103,26 +101,25 @@ class Attention(nn.Module):
 
         W (γ x + β) + b = (W γ) x + (W β + b): the text's statistics are the same for every layer, so taken once.
         """
-        weight, bias = (
-            torch.cat([self.text_k.weight, self.text_v.weight]),
-            torch.cat([self.text_k.bias, self.text_v.bias]),
-        )
+        weight, bias = beside(self.text_k, self.text_v)
         if hasattr(self, "text_norm"):
             weight, bias = weight * self.text_norm.weight, bias + weight @ self.text_norm.bias
         return F.linear(text, weight, bias)
 
     def forward(self, h: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
         x = tokens_of(norm_act(h, self.norm))  # (B, H·W, C)
-        q = self.q(x)
-        k, v = text.chunk(2, dim=-1) if text is not None else (q[:, :0], q[:, :0])
         if self.to_self:
-            k, v = torch.cat([k, self.k(x)], dim=1), torch.cat([v, self.v(x)], dim=1)  # (B, L + H·W, C)
-        if mask is not None and self.to_text:
-            mask = F.pad(mask, (0, k.shape[1] - mask.shape[1]), value=True)[:, None, None]  # the picture is all there
+            q, k, v = F.linear(x, *beside(self.q, self.k, self.v)).chunk(3, dim=-1)
+            if text is not None:
+                text_k, text_v = text.chunk(2, dim=-1)
+                k, v = torch.cat([text_k, k], dim=1), torch.cat([text_v, v], dim=1)  # (B, L + H·W, C)
         else:
-            mask = None
+            assert text is not None
+            q, (k, v) = self.q(x), text.chunk(2, dim=-1)
+        if mask is not None and text is not None:
+            mask = F.pad(mask, (0, k.shape[1] - mask.shape[1]), value=True)[:, None, None]  # the picture is all there
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))  # (B, heads, ·, d)
-        a = attend(q, k, v, mask)
+        a = attend(q, k, v, mask if text is not None else None)
         return h + picture_of(self.out(a.transpose(1, 2).flatten(2)), like=h)
 
 
@@ -167,7 +164,7 @@ class Down(nn.Conv2d):
     def __init__(self, dim: int, out: int):
         super().__init__(dim, out, 3, stride=2, padding=1)
 
-    def forward(self, h: Tensor, emb: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, h: Tensor, film: None = None) -> Tensor:
         return super().forward(h)
 
 
@@ -178,5 +175,5 @@ class Up(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(dim, 4 * out, 1)
 
-    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, h: Tensor, film: None = None) -> Tensor:
         return F.pixel_shuffle(self.conv(h), 2)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from . import checkpoint
 from .conditioning import Text, augment
 from .data import batches
+from .fused import keep_memory
 from .objective import Task
 from .objective import losses as losses
 from .objective import min_snr as min_snr
@@ -158,6 +159,7 @@ def train(
     device, world = accelerator.device, accelerator.num_processes
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
+    keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
     network = accelerator.prepare(unet)
     optimizer = torch.optim.AdamW(unet.parameters(), lr, betas, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
     average = EMA(unet, ema) if ema is not None else None

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .conditioning import Cond, PreparedText, Text
 from .fused import ACTIVATIONS, norm_act
-from .layers import Attention, Down, Embedding, Pooling, ResBlock, Up, time_embedding
+from .layers import Attention, Down, Embedding, Pooling, ResBlock, Up, beside, time_embedding
 from .unet_config import BASE_64, IF_I_L, IF_I_M, IF_I_XL, IF_II_L, IF_II_M, SR_256, SR_1024, UNetConfig
 
 __all__ = [
@@ -118,9 +118,10 @@ class UNet(nn.Module):
             nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def attentions(self) -> list[Attention]:
-        """Every layer that attends to text, in the order in which a picture meets them."""
-        return [m for m in self.modules() if isinstance(m, Attention) and m.to_text]
+    def films(self, emb: Tensor) -> tuple[Tensor, ...]:
+        """Every block's scale and shift, in the order in which a picture meets them, from a single matrix product."""
+        layers = [m.time for m in self.modules() if isinstance(m, ResBlock)]
+        return F.linear(emb, *beside(*layers)).split([layer.out_features for layer in layers], dim=1)
 
     @property
     def untrained(self) -> bool:
@@ -150,7 +151,8 @@ class UNet(nn.Module):
                 tokens = F.group_norm(tokens.mT, 32).mT
             elif c.text_norm == "layer":
                 tokens = F.layer_norm(tokens, tokens.shape[-1:])
-            layers = tuple(layer.prepare(tokens) for layer in self.attentions())
+            attentions = [m for m in self.modules() if isinstance(m, Attention) and m.to_text]
+            layers = tuple(attention.prepare(tokens) for attention in attentions)
         return replace(cond, text=PreparedText(pooled, layers, mask))
 
     def forward(self, z: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
@@ -169,6 +171,7 @@ class UNet(nn.Module):
         emb = ACTIVATIONS[c.time_act](emb)
         emb = emb if c.skip_time_act else ACTIVATIONS[c.act](emb)  # the same in every block, so once for all
 
+        films = iter(self.films(emb))
         kv, mask = iter(text.layers if text is not None else ()), text.mask if text is not None else None
 
         def attend(attention: Attention | None, h: Tensor) -> Tensor:
@@ -178,21 +181,21 @@ class UNet(nn.Module):
         skips = [] if c.efficient else [h]
         for level in self.down:
             if c.efficient and level.resample is not None:
-                h = level.resample(h, emb)
+                h = level.resample(h)
             for block, attention in level.layers():
-                h = attend(attention, block(h, emb))
+                h = attend(attention, block(h, next(films)))
                 skips.append(h)
             if not c.efficient and level.resample is not None:
-                h = level.resample(h, emb)
+                h = level.resample(h, next(films))
                 skips.append(h)
         for block, attention in self.mid.layers() if self.mid is not None else ():
-            h = attend(attention, block(h, emb))
+            h = attend(attention, block(h, next(films)))
         for level in self.up:
             for block, attention in level.layers():
                 skip = skips.pop() * c.skip_scale if c.skip_scale != 1 else skips.pop()
-                h = attend(attention, block(torch.cat([h, skip], dim=1), emb))
+                h = attend(attention, block(torch.cat([h, skip], dim=1), next(films)))
             if level.resample is not None:
-                h = level.resample(h, emb)
+                h = level.resample(h) if c.efficient else level.resample(h, next(films))
         h = self.conv_out(norm_act(h, self.norm_out, c.act))
         return F.pixel_shuffle(h, c.fold) if c.fold > 1 else h
 

@@ -248,11 +248,29 @@ def test_attention_by_formula_is_attention_by_kernel(masked):
 def test_enlarging_by_one_transposed_convolution_is_nearest_then_convolution():
     torch.manual_seed(0)
     block = ResBlock(32, 32, 8, groups=4, resample="up")
-    torch.nn.init.normal_(block.conv2.weight, std=0.1)
-    x, emb = torch.randn(2, 32, 16, 16).to(memory_format=torch.channels_last), torch.randn(2, 8)
-    with_gradient = block(x, emb)
+    x = torch.randn(2, 32, 16, 16).to(memory_format=torch.channels_last)
+    plain = block.conv1(torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(fused.enlarge_and_convolve(x, block.conv1), plain, atol=1e-5, rtol=1e-5)
     with torch.no_grad():
-        torch.testing.assert_close(block(x, emb), with_gradient, atol=1e-5, rtol=1e-5)
+        assert psnr(fused.enlarge_and_convolve(x.bfloat16(), block.conv1.bfloat16()), plain) > 40
+
+
+def test_fast_normalisation_without_a_gradient_is_the_formula_too():
+    torch.manual_seed(0)
+    norm, s, b = torch.nn.GroupNorm(2, 16), torch.randn(2, 16), torch.randn(2, 16)
+    for edge in (3, 64):
+        x = torch.randn(2, 16, edge, edge).to(memory_format=torch.channels_last)
+        for scale, shift in ((None, None), (s, b)):
+            plain = fused.norm_act_as_written(x, norm, "silu", scale, shift)
+            with torch.no_grad():
+                torch.testing.assert_close(fused.norm_act(x, norm, "silu", scale, shift), plain, atol=1e-5, rtol=1e-5)
+                half = None if scale is None else scale.bfloat16(), None if shift is None else shift.bfloat16()
+                assert psnr(fused.norm_act(x.bfloat16(), norm.bfloat16(), "silu", *half), plain) > 40
+                norm.float()
+
+
+def test_memory_is_kept_where_the_c_library_can():
+    assert fused.keep_memory() in (True, False)
 
 
 def test_a_copy_is_another_network():
