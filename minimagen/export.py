@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from . import deepfloyd, stored
 from .cascade import Imagen, Stage
 from .conditioning import Cond, Text
+from .deepfloyd.pipelines import WITHOUT_CHECKER
 from .denoiser import Dynamic, Static
 from .schedule import STEPS, CosineSchedule, Schedule
 
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}
 NO_CAP = 1e9  # diffusers has no "None": a cap that no x̂ reaches
-WITHOUT_CHECKER = {
-    "safety_checker": None,
-    "feature_extractor": None,
-    "watermarker": None,
-    "requires_safety_checker": False,
-}
 
 
 def scheduler(stage: Stage, prediction: str | None = None) -> DDPMScheduler:
@@ -52,7 +47,7 @@ def scheduler(stage: Stage, prediction: str | None = None) -> DDPMScheduler:
         **_betas(stage.denoiser.schedule),
         prediction_type=prediction or PREDICTION[stage.denoiser.prediction],
         variance_type="learned_range" if stage.denoiser.unet.config.out_channels == 6 else "fixed_small",
-        timestep_spacing="trailing",
+        timestep_spacing="leading" if stage.times is deepfloyd.times else "trailing",
         **threshold,
     )
 

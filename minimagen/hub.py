@@ -70,17 +70,17 @@ def load_model(config: Any, name: str, dtype: torch.dtype, options: dict[str, An
 
 
 @contextmanager
-def plainly(name: str) -> Iterator[None]:
+def plainly(name: str, kind: str = "a text model") -> Iterator[None]:
     """Whatever goes wrong inside becomes one sentence about the model called `name`."""
     try:
         yield
     except TextModelError:
         raise
     except Exception as fault:
-        raise TextModelError(_sentence(name, fault)) from fault
+        raise TextModelError(_sentence(name, kind, fault)) from fault
 
 
-def _sentence(name: str, fault: BaseException) -> str:
+def _sentence(name: str, kind: str, fault: BaseException) -> str:
     said = str(fault)
     kinds: set[str] = set()
     link: BaseException | None = fault
@@ -91,6 +91,10 @@ def _sentence(name: str, fault: BaseException) -> str:
         return (
             f"{name} is gated: accept its licence on its page on the Hugging Face Hub, then log in with `hf auth login`"
         )
+    if any(sign in said for sign in ("Invalid credentials", "Invalid user token")) or (
+        "HfHubHTTPError" in kinds and "RepositoryNotFoundError" not in kinds and "401" in said
+    ):
+        return "the Hugging Face Hub does not know your token: make a new one there, then log in with `hf auth login`"
     if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError"}:
         return (
             f"{name} is not on this machine and the Hugging Face Hub cannot be reached: "
@@ -109,7 +113,7 @@ def _sentence(name: str, fault: BaseException) -> str:
     if "does not recognize this architecture" in said or "Unrecognized model" in said:
         return f"{name} is no model that this version of transformers knows: check the name, or update transformers"
     reason = said.strip().splitlines()[0] if said.strip() else type(fault).__name__
-    return f"{name} could not be loaded as a text model: {reason}"
+    return f"{name} could not be loaded as {kind}: {reason}"
 
 
 @contextmanager
@@ -137,6 +141,8 @@ def save_folder(target: Path, write: Callable[[str], Any]) -> None:
     try:
         with quietly():
             write(str(fresh))
+        for path in fresh.rglob("*"):  # some writers make private files; weights are for everyone
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             os.replace(target, old)
         os.replace(fresh, target)

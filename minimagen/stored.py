@@ -156,7 +156,7 @@ def load_imagen(cls: type[Imagen], name: str | Path | None, sizes: Sequence[int]
 
     folder = data_folder() if name is None else Path(name)
     if not any(folder.glob("unet_*/config.json")):
-        return _foreign(name, folder)
+        return _foreign(cls, name, folder, sizes, options)
     if options:
         raise ValueError(f"{', '.join(options)} is an option of DeepFloyd IF's weights, and {folder} holds minimagen's")
     found = {int(match[1]): path for path in folder.glob("unet_*") if (match := re.fullmatch(r"unet_(\d+)", path.name))}
@@ -167,9 +167,13 @@ def load_imagen(cls: type[Imagen], name: str | Path | None, sizes: Sequence[int]
     return cls([load_stage(found[size], Stage) for size in wanted], text)
 
 
-def _foreign(name: str | Path | None, folder: Path) -> Imagen:
+def _foreign(
+    cls: type[Imagen], name: str | Path | None, folder: Path, sizes: Sequence[int] | None, options: dict[str, Any]
+) -> Imagen:
     if name is None:
         raise FileNotFoundError(f"this copy of minimagen has no trained stages: {folder} holds no unet_64/")
-    if not folder.exists():
-        raise FileNotFoundError(f"{name} is no folder here; give the folder that save_pretrained wrote")
-    raise ValueError(f"{name} holds no stages: there should be unet_64/config.json or the like in it")
+    if folder.is_dir() and not (folder / "unet" / "config.json").is_file():
+        raise ValueError(
+            f"{name} holds no stages: there should be unet_64/config.json or the like in it, or diffusers' unet/"
+        )
+    return deepfloyd.load(cls, name, stages=sizes, **options)

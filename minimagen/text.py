@@ -128,7 +128,9 @@ class TextEncoder:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        """Where captions are read. Of a model that is offloaded in part, the rest lies on "meta"."""
+        devices = (parameter.device for parameter in self.model.parameters())
+        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
     def to(self, device: str | torch.device) -> TextEncoder:
         """The same encoder on another device."""
