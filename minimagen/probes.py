@@ -8,6 +8,7 @@ is the measure: a probe that does as well on it has found nothing that was learn
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .resources import data_folder
+from .text import TextEncoder
 from .toyland.heldout import SYNONYMS, random_letters
 from .toyland.phrases import RELATED, a
 from .toyland.scene import COLORS, MATERIALS, PATTERNS, SHAPES, SIZES
@@ -148,3 +151,19 @@ def evidence(encoder: Any, seed: int = 0) -> dict[str, Score]:
         "letter of an unseen word": letters(encoder, "letter", seed=seed),
         "place of a letter": letters(encoder, "place", seed=seed),
     }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The probes of one encoder, beside those of an untrained one of its size."""
+    parser = argparse.ArgumentParser(prog="python -m minimagen.probes", description="What does a text encoder know?")
+    parser.add_argument("folder", nargs="?", help="folder or Hub name of a text model; without it the one that ships")
+    folder = parser.parse_args(arguments).folder
+    trained = TextEncoder.from_pretrained(data_folder() if folder is None else folder, pad="longest")
+    untrained = evidence(TextEncoder.random(trained))
+    for name, found in evidence(trained).items():
+        print(f"{name:28} {found}, untrained {untrained[name].share:.1%}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,6 +3,7 @@
 import itertools
 import random
 import string
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -274,3 +275,20 @@ def test_probes_read_the_token_they_mean(tmp_path):
     assert encoder.tokens(captions[1])[-3] == "e"  # azure is unknown here: its last letter stands for it
     assert torch.equal(found[1], encoder(captions).tokens[1, len(encoder.tokens("an azure")) - 2])
     assert synonyms(encoder, COLORS, contexts=2).count == 2 * 30
+
+
+SHIPPED = Path(__file__).parent.parent / "data"
+
+
+@pytest.mark.skipif(not (SHIPPED / "text_encoder").is_dir(), reason="no text encoder lies in data/")
+def test_the_shipped_encoder_knows_the_language():
+    """Floors a little under what its training reached; an untrained encoder stays far below them."""
+    encoder = TextEncoder.from_pretrained(SHIPPED, pad="longest")
+    assert binding(encoder, 0, count=400).share > 0.97 and binding(encoder, 1, count=400).share > 0.97
+    assert synonyms(encoder, COLORS, contexts=4).share > 0.95 and synonyms(encoder, SHAPES, contexts=4).share > 0.95
+    assert letters(encoder, "letter", count=200).share > 0.98 and letters(encoder, "place", count=200).share > 0.85
+    untrained = TextEncoder.random(encoder)
+    assert binding(untrained, 0, count=400).share < 0.7 and synonyms(untrained, COLORS, contexts=4).share < 0.3
+    pieces = _as_if_pipeline_calls(encoder.tokenizer, 'A sign that says "ZEBRA"')
+    assert pieces[-7:] == [*"zebra", '"', "</s>"]
+    assert sum(p.numel() for p in encoder.model.parameters()) < 4_000_000

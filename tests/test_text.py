@@ -250,6 +250,7 @@ def test_saved_as_diffusers_lays_it_out(t5, tmp_path):
     for _ in range(2):  # the second replaces the first
         t5.save_pretrained(tmp_path, dtype=torch.float16)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["text_encoder", "tokenizer"]
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in tmp_path.rglob("*"))  # readable for everyone
     again = TextEncoder.from_pretrained(tmp_path)
     assert again.model.dtype == torch.float32 == t5.model.dtype  # neither is left in half precision
     torch.testing.assert_close(again(CAPTIONS).tokens, t5(CAPTIONS).tokens, atol=5e-3, rtol=5e-3)
