@@ -52,7 +52,7 @@ PROMPTS = (
     "three small green cubes",
     "four blue cones",
     "five yellow spheres",
-    "a sign with the word CAT",
+    'a sign with the word "CAT"',
     'a sign that says "HELLO"',
     'a red cube and a sign saying "TOY"',
     "a striped purple sphere and a checkered orange cube",
