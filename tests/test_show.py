@@ -35,11 +35,12 @@ FIGURES = {
     "steps": lambda: show.steps(taken(), caption=LONG),
     "curves": lambda: show.curves({"one": ([0, 1], [1, 2]), "two": ([0, 1], [2, 1])}, "t", "how much", caption=LONG),
     "marked": lambda: show.curves(
-        {"one": ([1, 9], [1, 2])}, "t", "much", log="xy", marks={"here": 3}, ylim=(0.5, 4), caption=LONG
+        {"one": ([1, 9], [1, 2])}, "t", "much", log="xy", level=("here", 1.5), ylim=(0.5, 4), caption=LONG
     ),
     "schedules": lambda: show.schedules(
         {"cosine": mi.CosineSchedule(), "linear": mi.LinearSchedule()}, caption=LONG
     ),
+    "noise_level": lambda: show.noise_level(pictures(1, 64), 0.5, mi.CosineSchedule(), caption=LONG),
     "histograms": lambda: show.histograms({f"t = {t}": torch.randn(99) for t in (0.1, 0.5, 0.9, 1.0)}, caption=LONG),
     "bars": lambda: show.bars(
         {f"shape {i}": i for i in range(6)}, "how often", errors={"shape 2": (1, 3)}, level=("even", 2.5), caption=LONG
@@ -92,7 +93,7 @@ def test_a_figure_is_a_small_png_the_same_each_time_with_words_beside_it(name):
 
 
 def test_axes_are_named():
-    for name in ("curves", "schedules", "histograms", "bars"):
+    for name in ("curves", "marked", "schedules", "histograms", "bars"):
         for ax in FIGURES[name]().axes:
             assert ax.get_xlabel() or name == "bars"
             assert ax.get_ylabel() or name == "histograms"
@@ -156,6 +157,20 @@ def test_histograms_count_what_lies_outside():
     ax = show.histograms({"far": torch.full((100,), 9.0)}, range=(-2, 2)).axes[0]
     heights = [p.get_height() for p in ax.patches if p.get_width() < 0.1]
     assert heights[-1] > 0 and sum(heights[:-1]) == 0
+
+
+def test_a_noise_level_is_marked_on_its_schedule():
+    schedule = mi.LinearSchedule()
+    alpha, sigma = schedule(0.3)
+    figure = show.noise_level(pictures(1), 0.3, schedule)
+    assert figure.caption == f"α = {alpha:.3f}, σ = {sigma:.3f}"
+    _, middle, right = figure.axes
+    dots = [line for line in middle.get_lines() if line.get_marker() == "o"][0]
+    assert list(dots.get_xdata()) == [0.3, 0.3]
+    assert list(dots.get_ydata()) == pytest.approx([float(alpha), float(sigma)])
+    (dot,) = [line for line in right.get_lines() if line.get_marker() == "o"]
+    assert list(dot.get_ydata()) == pytest.approx([float(schedule.logsnr(0.3))])
+    assert show.noise_level(pictures(1), 0.0, schedule).caption == "α = 1.000, σ = 0.000"
 
 
 def test_lines_differ_in_colour_and_dashes():
@@ -245,12 +260,12 @@ def test_errors_in_a_widget_are_seen_and_pass():
 
 def test_a_film_winds_and_plays():
     film = show.film(iter(taken(5)), caption="a film")
-    assert film.controls["step"].value == 4 and film.figure.axes[0].get_title() == "z at t = 0.00"
+    assert film.controls["step"].value == 2 and film.figure.axes[0].get_title() == "z at t = 0.40"
     film.controls["step"].value = 0
     assert film.figure.axes[0].get_title() == "z at t = 0.80"
     play = film.children[0].children[0]
-    play.value = 2
-    assert film.controls["step"].value == 2 and film.figure.axes[1].get_title() == "x̂, step 3"
+    play.value = 3
+    assert film.controls["step"].value == 3 and film.figure.axes[1].get_title() == "x̂, step 4"
 
 
 def test_progress_counts_and_stays_quiet(capsys):

@@ -2,6 +2,7 @@
 
 images, strip, steps            pictures: a grid, rows with names, the steps of a sampler
 curves, schedules, histograms, bars      numbers: each with axes, a caption, and colours that everyone can tell apart
+noise_level                     one picture at one t, and where on its schedule that is
 explore, film, progress         widgets; explore and film leave a static figure for GitHub and for print
 """
 
@@ -11,6 +12,7 @@ from .curves import histograms as histograms
 from .curves import schedules as schedules
 from .frame import COLORS as COLORS
 from .frame import Figure as Figure
+from .noise import noise_level as noise_level
 from .pictures import images as images
 from .pictures import steps as steps
 from .pictures import strip as strip

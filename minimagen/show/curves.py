@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from minimagen.schedule import Schedule
 
@@ -33,20 +34,23 @@ def curves(
     caption: str = "",
     height: float = 3.4,
     log: str = "",
-    marks: Mapping[str, float] | None = None,
+    level: tuple[str, float] | None = None,
     ylim: tuple[float, float] | None = None,
 ) -> Figure:
-    """Lines by name, each (xs, ys), under axes named x and y. log: "x", "y" or "xy". marks: named upright lines."""
+    """Lines by name, each (xs, ys), under axes named x and y. log: "x", "y" or "xy". level: a named line to compare."""
     figure = page(height, caption)
     ax = figure.subplots()
     _lines(ax, lines)
     ax.set(xlabel=x, ylabel=y, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
     if ylim is not None:
         ax.set_ylim(*ylim)
-    for name, place in (marks or {}).items():
-        ax.axvline(place, color="#777777", linewidth=1.2)
-        ax.annotate(name, (place, 1), (4, -4), xycoords=("data", "axes fraction"), textcoords="offset points", va="top")
-    if any(lines):
+    if "x" in log:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    if level is not None:
+        ax.axhline(level[1], color="#777777", linewidth=1.4, label=level[0])
+    if any(lines) or level:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as _Figure
+from PIL import Image
 
 WIDTH = 9.9  # inches: a notebook's column, in which seven pictures of 64 px fit at twice their size
 DPI = 100
@@ -45,8 +47,10 @@ class Figure(_Figure):
 
     def png(self) -> bytes:
         """The picture, the same bytes each time."""
+        canvas = FigureCanvasAgg(self)
+        canvas.draw()
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", metadata={"Software": None})
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:

@@ -20,13 +20,13 @@ Pictures = Tensor | Sequence[Tensor | Image.Image]
 
 
 def pixels(picture: Tensor | Image.Image) -> np.ndarray:
-    """One picture as (H, W, 3) in [0, 1]; what lies outside [−1, 1] is clipped, as every screen does."""
+    """One picture as (H, W, 3), in [0, 1] where it lies in [−1, 1]."""
     if isinstance(picture, Image.Image):
-        return np.asarray(picture.convert("RGB")) / 255
+        return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
     if picture.ndim != 3 or picture.shape[0] not in (1, 3):
         raise ValueError(f"a picture has the shape (3, H, W), and this one {tuple(picture.shape)}")
     picture = picture.detach().float().cpu().expand(3, -1, -1)
-    return ((picture.nan_to_num().clamp(-1, 1) + 1) / 2).permute(1, 2, 0).numpy()
+    return ((picture.nan_to_num(posinf=1e4, neginf=-1e4) + 1) / 2).permute(1, 2, 0).numpy()
 
 
 def images(
@@ -96,13 +96,14 @@ def _table(rows: list[list], titles: list[list[str]], names: list[str], caption:
 
 
 def _fitted(picture: np.ndarray, cell: int) -> np.ndarray:
-    """At most `cell` pixels a side: small pictures keep sharp pixels, large ones are averaged down, as the eye does."""
+    """At most `cell` pixels a side: small pictures keep sharp pixels, large ones are averaged down, as the eye does.
+
+    Then what lies outside [0, 1] is clipped, as every screen does.
+    """
     height, width = picture.shape[:2]
     scale = cell / max(height, width)
-    if scale >= 2:
-        return picture.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
-    if scale == 1:
-        return picture
+    if scale >= 2 or scale == 1:
+        return picture.repeat(int(scale), axis=0).repeat(int(scale), axis=1).clip(0, 1)
     size, how = (round(width * scale), round(height * scale)), Image.Resampling.BOX if scale < 1 else CUBIC
     planes = [Image.fromarray(picture[:, :, c].astype(np.float32)).resize(size, how) for c in range(3)]
     return np.stack([np.asarray(plane) for plane in planes], axis=2).clip(0, 1)

@@ -97,8 +97,8 @@ def film(taken: Sequence[Step], *, picture: int = 0, caption: str = "") -> Explo
         titles = [f"z at t = {s.t:.2f}", f"x̂, step {s.index + 1}"]
         return strip({"": [s.z[picture], s.x[picture]]}, titles, caption=caption, width=6.0)
 
-    slider = w.IntSlider(last, min=0, max=last, description="step")
-    play = w.Play(value=last, min=0, max=last, interval=150, show_repeat=False)
+    slider = w.IntSlider(last // 2, min=0, max=last, description="step")
+    play = w.Play(value=last // 2, min=0, max=last, interval=150, show_repeat=False)
     w.link((play, "value"), (slider, "value"))
     return Explorer(frame, {"step": slider}, top=[play])
 
