@@ -9,13 +9,14 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 PROMPT ?= a shiny red cube left of a small blue sphere
 DRAW_ARGS ?=
+LESSON_ARGS ?=
 STAMP := $(VENV)/.installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit lessons draw pins clean
+.PHONY: help setup lab test lint unit lessons notebooks draw pins clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -51,6 +52,9 @@ ifneq ($(NOTEBOOKS),)
 else
 	@echo 'No lessons in notebooks/ yet.'
 endif
+
+notebooks: $(STAMP) ## execute lessons/*.md, and write the notebooks: make notebooks LESSON_ARGS=01
+	$(BIN)/python -m tools.lessons $(LESSON_ARGS)
 
 draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
 	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)
