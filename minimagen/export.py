@@ -104,8 +104,13 @@ class Enlarger(nn.Module):
         return (torch.cat([x, torch.zeros_like(x)], dim=1),)
 
 
-def super_resolution_pipeline(stage: Stage | str | Path, text: Any = None) -> IFSuperResolutionPipeline:
-    """diffusers' IFSuperResolutionPipeline running an SR stage of ours, or the folder in which one was exported."""
+def super_resolution_pipeline(
+    stage: Stage | str | Path, text: Any = None, kind: Any = None
+) -> IFSuperResolutionPipeline:
+    """diffusers' IFSuperResolutionPipeline running an SR stage of ours, or the folder in which one was exported.
+
+    kind: another class that is made of the same parts, IFImg2ImgSuperResolutionPipeline or the one for inpainting.
+    """
     from diffusers import DDPMScheduler, IFSuperResolutionPipeline
 
     if not isinstance(stage, Stage):
@@ -118,7 +123,7 @@ def super_resolution_pipeline(stage: Stage | str | Path, text: Any = None) -> IF
             f"the {stage.size} px stage draws from noise alone: IFSuperResolutionPipeline needs one that enlarges"
         )
     noising = DDPMScheduler(STEPS, beta_schedule="squaredcos_cap_v2")  # the schedule of `augment`
-    return IFSuperResolutionPipeline(
+    return (kind or IFSuperResolutionPipeline)(
         text.tokenizer, text.model, Enlarger(stage), scheduler(stage, "sample"), noising, **WITHOUT_CHECKER
     )
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import diffusers
 import pytest
 import torch
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 import minimagen as mi
 from minimagen import deepfloyd, export
-from minimagen.cascade import Imagen, Stage, generators
+from minimagen.cascade import Imagen, Stage, from_pil, generators, to_pil
 from minimagen.conditioning import noise_like
 from minimagen.denoiser import Denoiser
 from minimagen.schedule import CosineSchedule, ShiftedSchedule
@@ -64,7 +65,7 @@ def psnr(a, b):
 
 def theirs(pipe, **options):
     pipe.set_progress_bar_config(disable=True)
-    return pipe(PROMPTS, output_type="pt", **options).images
+    return pipe(prompt=PROMPTS, output_type="pt", **options).images
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x"])
@@ -81,6 +82,56 @@ def test_the_base_draws_the_same_picture_in_if_pipeline(text, prediction, thresh
     ours = list(imagen.stream(PROMPTS))[-1].z
     drawn = theirs(export.pipeline(imagen), num_inference_steps=10, guidance_scale=3.0)
     assert psnr(ours, drawn) > 40
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm++2m"])
+def test_without_noise_both_draw_the_same_picture(text, solver, monkeypatch):
+    """The same seed for the first picture, then no noise at all: DDIM, and DPM-Solver++ of second order."""
+    imagen = Imagen([base(solver=solver)], text)
+    pipe = export.pipeline(imagen)
+    if solver == "ddim":
+        deepfloyd.ddim(pipe)
+    else:
+        pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    z = noise_like(torch.empty(2, 3, 16, 16), generators(3, range(2)))
+    monkeypatch.setattr("diffusers.pipelines.deepfloyd_if.pipeline_if.randn_tensor", lambda *a, **k: z)
+    ours = list(imagen.stream(PROMPTS, seed=3))[-1].z
+    assert psnr(ours, theirs(pipe, num_inference_steps=10, guidance_scale=3.0)) > 40
+
+
+def test_image_to_image_is_our_vary(text, tmp_path, monkeypatch):
+    imagen = Imagen([base()], text)
+    export.to_diffusers(imagen, tmp_path / "out")
+    pipe = deepfloyd.ddim(diffusers.IFImg2ImgPipeline.from_pretrained(tmp_path / "out" / "stage_1"))
+    picture = to_pil(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(5)) * 2 - 1)[0]
+    z = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(6))
+    monkeypatch.setattr("diffusers.pipelines.deepfloyd_if.pipeline_if_img2img.randn_tensor", lambda *a, **k: z)
+    monkeypatch.setattr("minimagen.edit.noise_like", lambda *a, **k: z)
+    drawn = theirs(pipe, image=[picture] * 2, num_inference_steps=10, strength=0.5, guidance_scale=3.0)
+    ours = from_pil(mi.edit.vary(imagen, picture, PROMPTS, strength=0.5, steps=5))
+    assert psnr(ours, drawn) > 40
+
+
+def test_inpainting_and_its_kin_of_the_second_stage_run_on_ours(text, tmp_path):
+    imagen = Imagen([base(), enlarging()], text)
+    export.to_diffusers(imagen, tmp_path / "out")
+    pipe = diffusers.IFInpaintingPipeline.from_pretrained(tmp_path / "out" / "stage_1")
+    picture = to_pil(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5)) * 2 - 1)
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[..., 8:] = 1  # 1 = repaint
+    options = {"mask_image": mask, "num_inference_steps": 4, "strength": 1.0, "guidance_scale": 3.0}
+    drawn = theirs(pipe, image=picture, generator=torch.Generator().manual_seed(0), **options)
+    kept = (drawn - from_pil(picture)).abs().mean(dim=(0, 1, 2))
+    assert kept[:8].max() < 0.1 < kept[8:].min()
+    stage = tmp_path / "out" / "stage_2"
+    large_mask = mask.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    large_picture = [p.resize((32, 32)) for p in picture]
+    for kind, more in (
+        (diffusers.IFImg2ImgSuperResolutionPipeline, {"original_image": large_picture, "strength": 0.8}),
+        (diffusers.IFInpaintingSuperResolutionPipeline, {"original_image": large_picture, "mask_image": large_mask}),
+    ):
+        large = theirs(export.super_resolution_pipeline(stage, kind=kind), image=drawn, num_inference_steps=4, **more)
+        assert large.shape == (2, 3, 32, 32) and bool(large.isfinite().all())
 
 
 def test_the_folder_loads_untouched(text, tmp_path):

@@ -1,7 +1,7 @@
 """diffusers' own pipelines of IF, and the upscaler that stands in for the third stage; their traps are set right here.
 
-safety checker   IFSafetyChecker cannot be loaded under transformers 5, so `pipeline` leaves it out. It also keeps unwanted
-                 pictures from being shown: put a filter of your own before a public page.
+safety checker   IFSafetyChecker cannot be loaded under transformers 5, so `pipeline` leaves it out. It also keeps
+                 unwanted pictures from being shown: put a filter of your own before a public page.
 dtype            diffusers' and transformers' `torch_dtype` is `dtype` by now; `pipeline` says what yours reads.
 tokenizer        T5Tokenizer() or T5Tokenizer(vocab_file=…) has an almost empty vocabulary and says nothing of it: load
                  with from_pretrained. `pipeline` and `TextEncoder` try a sentence and refuse one that knows no words.
