@@ -266,7 +266,15 @@ def test_every_target_but_files_is_phony_and_help_lists_it():
 
 def test_the_readme_links_the_lessons_that_exist_and_no_others():
     linked = set(re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)", README))
-    assert linked == {p.relative_to(ROOT).as_posix() for p in (ROOT / "notebooks").glob("*.ipynb")}
+    lessons = {p for p in tracked() if p.parent == ROOT / "notebooks" and p.suffix == ".ipynb"}
+    assert linked == {p.relative_to(ROOT).as_posix() for p in lessons}
+
+
+def test_the_readme_says_what_ships():
+    claimed = dict(re.findall(r"^\| `(\w+)/`.*\| (yes|not yet) \|$", README, flags=re.M))
+    shipped = {p.relative_to(ROOT / "data").parts[0] for p in tracked() if p.is_relative_to(ROOT / "data")}
+    assert claimed == {name: "yes" if name in shipped else "not yet" for name in claimed}
+    assert shipped <= {*claimed, "tokenizer", "README.md"}
 
 
 def test_links_in_the_pages_lead_somewhere():
@@ -295,7 +303,8 @@ def test_nothing_is_unfinished_or_tied_to_one_machine():
     for path in tracked():
         if path.suffix in {".py", ".md", ".toml", ".yml", ".txt", ".ipynb", ".json", ""}:
             for number, line in enumerate(path.read_text(errors="ignore").splitlines(), 1):
-                found = machine.search(line) or unfinished.search(line)
+                picture = path.suffix == ".ipynb" and len(line) > 2000  # base64, which spells anything in time
+                found = None if picture else machine.search(line) or unfinished.search(line)
                 assert not found, f"{path.relative_to(ROOT)}:{number} says {found[0]!r}"
 
 
