@@ -9,7 +9,6 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 PROMPT ?= a shiny red cube left of a small blue sphere
 DRAW_ARGS ?=
-LESSONS ?=
 LESSON_ARGS ?=
 STAMP := $(VENV)/.installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
@@ -17,7 +16,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit lessons notebooks draw notebooks pins clean
+.PHONY: help setup lab test lint unit lessons draw notebooks pins clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -59,9 +58,6 @@ notebooks: $(STAMP) ## execute lessons/*.md, and write the notebooks: make noteb
 
 draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
 	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)
-
-notebooks: $(STAMP) ## execute the lessons and write all their editions (LESSONS="01 04" for some)
-	$(BIN)/python -m tools.lessons $(LESSONS)
 
 pins: $(STAMP) ## write constraints.txt anew from what is installed in .venv
 	$(BIN)/python tools/pins.py

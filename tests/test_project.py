@@ -258,6 +258,8 @@ def test_commands_in_the_pages_exist():
 
 
 def test_every_target_but_files_is_phony_and_help_lists_it():
+    rules = re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.M)
+    assert len(rules) == len(TARGETS), "each target has one rule"
     phony = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.M)[1].split())
     assert phony == TARGETS
     listed = subprocess.run(["make", "-s", "-C", ROOT, "help"], capture_output=True, text=True, env=plain_make()).stdout
