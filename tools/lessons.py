@@ -186,7 +186,7 @@ def reworded(source: Source, folder: Path = NOTEBOOKS) -> NotebookNode:
 def table(folder: Path = NOTEBOOKS) -> str:
     """Seconds and memory a lesson, as Markdown."""
     measured = json.loads((folder / MEASURED).read_text())
-    rows = [f"| {name[:2]} {read(path).title} | {m['seconds']} | {m['megabytes']} |"
+    rows = [f"| {name[:2]} {read(path).title} | {m['seconds']} | {m['cpu_seconds']} | {m['megabytes']} |"
             for path in sources() if (m := measured.get(name := path.stem))]  # fmt: skip
     total, cpu = (sum(m[key] for m in measured.values()) for key in ("seconds", "cpu_seconds"))
     head = ["| Lesson | seconds | processor seconds | MB |", "|---|---|---|---|"]
