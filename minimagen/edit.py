@@ -145,7 +145,7 @@ def vary(
             return {}
         x = _resize(_of(known, pictures), stage.size).expand(len(noise), -1, -1, -1)
         start = max(strength, 1e-3)  # t = 0 is the clean picture: there is no step to take from it
-        alpha, sigma = stage.denoiser.schedule(start, like=x)
+        alpha, sigma = stage.denoiser.schedule(stage.times(stage.steps, start=start)[0], like=x)
         return {"z": alpha * x + sigma * noise_like(x, noise), "start": start}
 
     return imagen.draw(prompt, size=size, edit=edit, **options)

@@ -76,7 +76,7 @@ def pipeline(imagen: Imagen) -> IFPipeline:
 
 
 class Enlarger(nn.Module):
-    """An SR stage's denoiser under the signature of diffusers' U-Net: six channels in, x̂ and three zeros out.
+    """An SR stage's denoiser under the signature of diffusers' U-Net: six channels in, x̂ and its variance or zeros out.
 
     IF's pipeline hands over the noisy and the enlarged picture as channels and the noise level as a row of the table.
     Its scheduler reads what comes back as x̂ (prediction_type "sample"), whatever the network itself predicts.
@@ -85,6 +85,9 @@ class Enlarger(nn.Module):
     def __init__(self, stage: Stage):
         super().__init__()
         self.unet, self.denoiser = stage.denoiser.unet, stage.denoiser
+        self.row = (
+            0 if stage.augment is deepfloyd.augment else 1
+        )  # IF tells row 250 of its table as 250, we as t = 0.251
         self.config = SimpleNamespace(in_channels=6, sample_size=stage.size, _name_or_path="minimagen")
 
     @property
@@ -99,9 +102,9 @@ class Enlarger(nn.Module):
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, class_labels: Tensor, **_: Any
     ) -> tuple[Tensor]:
         z, low_res = sample.chunk(2, dim=1)
-        cond = Cond(Text(encoder_hidden_states), low_res, (class_labels.float() + 1) / STEPS)
-        x = self.denoiser(z, (timestep.float() + 1) / STEPS, cond).x
-        return (torch.cat([x, torch.zeros_like(x)], dim=1),)
+        cond = Cond(Text(encoder_hidden_states), low_res, (class_labels.float() + self.row) / STEPS)
+        x, log_var = self.denoiser(z, (timestep.float() + 1) / STEPS, cond)
+        return (torch.cat([x, torch.zeros_like(x) if log_var is None else 2 * log_var - 1], dim=1),)
 
 
 def super_resolution_pipeline(

@@ -31,15 +31,15 @@ def times(steps: int, *, start: float = 1.0) -> Tensor:
     """t = (k · ⌊1000 · start / steps⌋ + 1) / 1000 for k = steps − 1 … 0, then 0: diffusers' "leading" spacing.
 
     With 100 steps IF begins at row 990 of its table, t = 0.991, where ours begin at t = 1: its first step is taken at a
-    little less noise than the picture has.
+    little less noise than the picture has. There are at most as many steps as the table has rows below `start`.
     """
     if steps < 1:
         raise ValueError(f"a sampler takes one step or more, not {steps}")
     if not 0 < start <= 1:
         raise ValueError(f"start is a time in (0, 1], not {start}")
-    ratio = round(STEPS * start) // steps
-    if ratio < 1:
-        raise ValueError(f"IF's table has {round(STEPS * start)} rows below t = {start}: take at most so many steps")
+    below = max(round(STEPS * start), 1)
+    steps = min(steps, below)
+    ratio = below // steps
     rows = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * ratio
     return torch.cat([(rows + 1) / STEPS, torch.zeros(1, dtype=torch.float64)]).float()
 

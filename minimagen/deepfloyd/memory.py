@@ -62,8 +62,9 @@ class T5Size(NamedTuple):
         if config.model_type != "t5":
             return None
         names = ("vocab_size", "d_model", "d_ff", "num_layers", "num_heads", "d_kv")
-        sizes = [getattr(config, name) for name in names]
-        return cls(*sizes, config.feed_forward_proj.startswith("gated"), config.relative_attention_num_buckets)
+        vocab, dim, ff, layers, heads, head_dim = (int(getattr(config, name)) for name in names)
+        gated = config.feed_forward_proj.startswith("gated")
+        return cls(vocab, dim, ff, layers, heads, head_dim, gated, config.relative_attention_num_buckets)
 
     @property
     def parameters(self) -> int:

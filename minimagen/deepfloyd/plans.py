@@ -75,12 +75,11 @@ def levers(
         for kind in ("stored", "sliced", "fused")
     )
     text, all_at_once = t5.bytes(dtype), t5.bytes(dtype) + sum(sizes) + work
-    full = (torch.float32, *(network_bytes(config) for config in networks))
-    whole = t5.bytes(full[0]) + sum(full[1:]) + max(activation_bytes(config) for config in networks)
+    in_full = sum(map(network_bytes, networks)) + max(map(activation_bytes, networks))
     drawing = sum(sizes) + work
     return Levers(
         [
-            Lever(f"{str(dtype).removeprefix('torch.')} instead of float32", whole, all_at_once),
+            Lever(f"{str(dtype).removeprefix('torch.')} instead of float32", t5.bytes() + in_full, all_at_once),
             Lever("encode first and free T5", all_at_once, max(text, drawing)),
             Lever("T5 in 8 bit", all_at_once, all_at_once - text + t5.bytes(torch.bfloat16, "8bit")),
             Lever(

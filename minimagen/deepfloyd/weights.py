@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 
 ACCESS = ("revision", "token", "cache_dir", "local_files_only")
 PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x"}
-SOLVERS = {
+SOLVERS: dict[str, dict[str, Any]] = {
     "DDPMScheduler": {"eta": 1.0},
     "DDIMScheduler": {"eta": 0.0},
     "DPMSolverMultistepScheduler": {"solver": "dpm++2m"},
 }
-HABITS = {False: {"steps": 100, "guidance": 7.0}, True: {"steps": 50, "guidance": 4.0, "aug": 0.25}}  # enlarges?
+HABITS: dict[bool, dict[str, Any]] = {
+    False: {"steps": 100, "guidance": 7.0},
+    True: {"steps": 50, "guidance": 4.0, "aug": 0.25},
+}  # enlarges?
 
 
 def load(
