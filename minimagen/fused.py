@@ -20,6 +20,7 @@ ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
 }  # gelu: the exact one, as in IF
 _GRADIENTS = {"gelu": torch.ops.aten.gelu_backward, "silu": torch.ops.aten.silu_backward, None: lambda g, u: g}
 _LONG = 2**18  # above so many scores a head, attention that never stores them is the better one
+_PART = 2**19  # numbers of a gradient at a time: 2 MB of float32
 _FEW = 2 * 16 * 16  # below so many pixels in a batch a transposed convolution does not pay
 
 
@@ -77,7 +78,7 @@ def _normalise(x, gamma, beta, scale, shift, groups, eps, act):
     a = w * r
     b = torch.addcmul(b, mean, a, value=-1)
     a, b = a.view(batch, 1, channels), b.view(batch, 1, channels)
-    u = torch.addcmul(b, values, a)
+    u = torch.addcmul(b, values, a, out=values if x.dtype != torch.float32 else None)  # else values are x itself
     y = F.silu(u, inplace=True) if act == "silu" else ACTIVATIONS[act](u)
     return picture_of(y.to(x.dtype), like=x), a, b, mean, r
 
@@ -98,31 +99,32 @@ class _NormAct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        x, gamma, beta, scale, a, b, mean, r = ctx.saved_tensors
-        values, g = tokens_of(x).float(), tokens_of(grad).float()
-        batch, n, channels = values.shape
-        per_group = (batch, ctx.groups, channels // ctx.groups)
-        if ctx.act is not None:
-            g = _GRADIENTS[ctx.act](g, torch.addcmul(b, values, a))
-        sum_g, sum_gx = g.sum(1).view(per_group), (g * values).sum(1).view(per_group)
-        d_w = (sum_gx - mean * sum_g) * r
-        w = a.view(per_group) / r
-        k = n * per_group[-1]
-        first, second = (w * sum_g).sum(-1, keepdim=True) / k, (w * d_w).sum(-1, keepdim=True) / k  # (B, G, 1)
-        slope = -r * r * second
-        offset = -r * first - slope * mean
-        slope, offset = (y.expand(per_group).reshape(batch, 1, channels) for y in (slope, offset))
-        d_x = torch.addcmul(offset, values, slope).addcmul_(g, a)
-        d_shift, d_scale = sum_g.reshape(batch, channels), None
-        d_w, d_b = d_w.view(batch, channels), d_shift
+        x, gamma, beta, scale, *kept = ctx.saved_tensors
+        d_x, sums = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last), []
+        few = max(1, _PART // max(1, x[0].numel()))
+        for i in range(0, len(x), few):  # a few pictures at a time: less memory, and nearer at hand
+            part = slice(i, i + few)
+            values, g = tokens_of(x[part]).float(), tokens_of(grad[part]).float()
+            a, b, mean, r = (each[part] for each in kept)
+            per_group = (*r.shape[:2], -1)
+            u = torch.addcmul(b, values, a)
+            g = _GRADIENTS[ctx.act](g, u)
+            sum_g, sum_gx = g.sum(1).view(per_group), torch.mul(g, values, out=u).sum(1).view(per_group)
+            d_w = (sum_gx - mean * sum_g) * r
+            w, k = a.view(per_group) / r, sum_g[0, 0].numel() * values.shape[1]
+            first, second = (w * sum_g).sum(-1, True) / k, (w * d_w).sum(-1, True) / k  # (B, G, 1)
+            slope = (-r * r * second).expand_as(d_w)
+            offset = -r * first - slope * mean
+            d_values = torch.addcmul(offset.reshape(b.shape), values, slope.reshape(b.shape), out=u)
+            tokens_of(d_x[part]).copy_(d_values.addcmul_(g, a))
+            sums.append((d_w.flatten(1), sum_g.flatten(1)))
+        d_w, d_b = (torch.cat(each) for each in zip(*sums))  # (B, C)
+        d_scale = d_shift = None
         if scale is not None:
             gain = 1 + scale.float()
-            d_scale = (d_w * gamma + d_shift * beta).to(scale.dtype)
-            d_w, d_b, d_shift = d_w * gain, d_shift * gain, d_shift.to(scale.dtype)
-        else:
-            d_shift = None
-        d_gamma, d_beta = d_w.sum(0).to(gamma.dtype), d_b.sum(0).to(beta.dtype)
-        return picture_of(d_x.to(x.dtype), like=x), d_gamma, d_beta, d_scale, d_shift, None, None, None
+            d_scale, d_shift = (d_w * gamma + d_b * beta).to(scale.dtype), d_b.to(scale.dtype)
+            d_w, d_b = d_w * gain, d_b * gain
+        return d_x, d_w.sum(0).to(gamma.dtype), d_b.sum(0).to(beta.dtype), d_scale, d_shift, None, None, None
 
 
 def enlarge_and_convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:

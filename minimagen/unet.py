@@ -192,8 +192,10 @@ class UNet(nn.Module):
             h = attend(attention, block(h, next(films)))
         for level in self.up:
             for block, attention in level.layers():
-                skip = skips.pop() * c.skip_scale if c.skip_scale != 1 else skips.pop()
-                h = attend(attention, block(torch.cat([h, skip], dim=1), next(films)))
+                left = skips.pop() if c.skip_scale == 1 else skips.pop() * c.skip_scale
+                h = torch.cat([h, left], dim=1)
+                del left  # or it would stay in memory through the block
+                h = attend(attention, block(h, next(films)))
             if level.resample is not None:
                 h = level.resample(h) if c.efficient else level.resample(h, next(films))
         h = self.conv_out(norm_act(h, self.norm_out, c.act))
