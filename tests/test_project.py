@@ -197,6 +197,9 @@ def test_the_wheel_holds_the_package_and_the_data(tmp_path):
     assert {p for p in shipped if not (site / "minimagen" / p).exists()} == set()
     assert {p.name for p in site.iterdir() if p.suffix != ".dist-info"} == {"minimagen", "minimagen_course.py"}
 
+    (entries,) = site.glob("*.dist-info/entry_points.txt")
+    assert "minimagen = minimagen_course:main" in entries.read_text()  # the door that can tell who is behind it
+
     code = "from minimagen import resources as r; import minimagen as m; print(r.data_folder()); print(m.__version__)"
     found = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=at(site)
