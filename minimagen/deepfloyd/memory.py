@@ -26,7 +26,7 @@ ATTENTION = ("fused", "sliced", "stored")
 
 
 def gb(size: float) -> str:
-    return f"{size / GB:.1f} GB"
+    return f"{size / GB:.1f} GB" if size >= 0.95 * GB else f"{size / 1e6:.0f} MB"
 
 
 # Weights
@@ -165,6 +165,20 @@ def activation_bytes(
         with Attending(attention), Live(unet.parameters()) as live:
             unet(z, torch.empty(batch), cond)
     return live.peak
+
+
+def score_bytes(
+    config: UNetConfig, dtype: torch.dtype = torch.float32, batch: int = 2, tokens: int = 77, attention: str = "stored"
+) -> int:
+    """What the scores of the largest attention layer take, (batch, heads, H·W, keys): none where it is fused."""
+    width = torch.empty(0, dtype=dtype).element_size()
+    largest = 0
+    for i, (kind, channels) in enumerate(zip(config.attention, config.channels)):
+        places = (config.size // 2**i) ** 2
+        keys = (places if "self" in kind else 0) + (tokens if "text" in kind else 0)
+        heads = {"stored": batch * channels // config.head_dim, "sliced": batch, "fused": 0}[attention]
+        largest = max(largest, heads * places * keys * width)
+    return largest
 
 
 # What there is, and what was taken
