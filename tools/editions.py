@@ -206,7 +206,7 @@ def _opened(text: str, source: Source, kind: str, others: tuple[str, ...], url: 
         raise ValueError(f"{source.path.name} begins with {heading!r}, and its front matter wants {wanted!r}")
     links = _ways(source, kind, others, url)
     note = f"\n\n{LEARNER}" if kind == "learner" and source.exercises else ""
-    return f"{heading}\n\n{links}{note}\n\n{rest.strip()}"
+    return f"{heading}\n\n{links}\n\n{rest.strip()}{note}"
 
 
 def _ways(source: Source, kind: str, others: tuple[str, ...], url: str | None = None) -> str:

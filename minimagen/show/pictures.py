@@ -74,14 +74,15 @@ def _table(rows: list[list], titles: list[list[str]], names: list[str], caption:
     """Rows of pictures, placed by the pixel, so that each of theirs becomes a whole number of the figure's."""
     columns, left = max(map(len, rows)), 24 if any(names) else 2
     cell = (round(width * DPI) - left - 2) // columns - GAP
+    inks = [[_fitted(pixels(picture), cell) for picture in row] for row in rows]
+    cell = max(max(ink.shape[:2]) for row in inks for ink in row)  # so that no room is left between
     above = [max((20 * (t.count("\n") + 1) for t in line if t), default=0) for line in titles]  # room for titles
     figure = page((sum(above) + len(rows) * (cell + GAP) + 4) / DPI, caption, width, layout="none")
     total_width, total_height = (round(v * DPI) for v in figure.get_size_inches())
     top = total_height - 2
-    for r, row in enumerate(rows):
+    for r, row in enumerate(inks):
         top -= above[r]
-        for k, picture in enumerate(row):
-            ink = _fitted(pixels(picture), cell)
+        for k, ink in enumerate(row):
             x, side = left + k * (cell + GAP) + (cell - ink.shape[1]) // 2, ink.shape[:2]
             y = top - cell + (cell - side[0]) // 2
             place = (x / total_width, y / total_height, side[1] / total_width, side[0] / total_height)

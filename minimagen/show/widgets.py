@@ -28,7 +28,7 @@ class Explorer(w.VBox):
 
     def __init__(self, draw: Callable[..., Figure], controls: dict[str, w.Widget], top: Sequence[w.Widget] = ()):
         self.draw, self.controls = draw, controls
-        self.image = w.Image(format="png", layout=w.Layout(max_width="100%", object_fit="contain"))
+        self.image = w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
         self.message = w.HTML()
         self._drawn: dict[tuple, tuple[Figure, bytes]] = {}  # what was drawn once comes back at once
         self.figure = Figure()
