@@ -27,7 +27,11 @@ def sentence(fault: BaseException) -> str:
             return f"the disk is full: {fault.filename or 'a file'} was not written; free some space"
         return f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror
     text = " ".join(str(fault).split())
-    if isinstance(fault, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+    if (
+        (isinstance(fault, MemoryError) and not isinstance(fault, ValueError))
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    ):
         return "there is not enough memory; draw fewer pictures at once, a smaller --size, or on --device cpu"
     if isinstance(fault, (ValueError, OSError, ImportError, ArithmeticError)) and text:
         return text

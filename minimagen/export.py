@@ -85,9 +85,8 @@ class Enlarger(nn.Module):
     def __init__(self, stage: Stage):
         super().__init__()
         self.unet, self.denoiser = stage.denoiser.unet, stage.denoiser
-        self.row = (
-            0 if stage.augment is deepfloyd.augment else 1
-        )  # IF tells row 250 of its table as 250, we as t = 0.251
+        # Row 250 of the table is the level 0.25 to IF, and t = 0.251 to us.
+        self.row = 0 if stage.augment is deepfloyd.augment else 1
         self.config = SimpleNamespace(in_channels=6, sample_size=stage.size, _name_or_path="minimagen")
 
     @property

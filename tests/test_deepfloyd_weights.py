@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 import minimagen as mi
 from minimagen import deepfloyd, hub
-from minimagen.cascade import Imagen
+from minimagen.cascade import Imagen, to_pil
 from minimagen.deepfloyd import memory, weights
 from minimagen.deepfloyd.source import Source
 from minimagen.text import TextEncoder
@@ -339,9 +339,9 @@ def test_captions_are_cleaned_as_if_does(folders):
 
 
 def test_an_offloaded_t5_reads_the_same(folders, tmp_path):
-    """Its second block on the disk, as where memory is short."""
-    spread = {"device_map": {"shared": "cpu", "encoder.block.0": "cpu", "encoder.final_layer_norm": "cpu"}}
-    spread["device_map"] |= {"encoder.embed_tokens": "cpu", "encoder.block.1": "disk", "encoder.dropout": "cpu"}
+    """Its embeddings and a block on the disk, as where memory is short."""
+    spread = {"device_map": {"shared": "disk", "encoder.block.0": "cpu", "encoder.final_layer_norm": "cpu"}}
+    spread["device_map"] |= {"encoder.embed_tokens": "disk", "encoder.block.1": "disk", "encoder.dropout": "cpu"}
     imagen = load(folders / "first", t5={**spread, "offload_folder": str(tmp_path)})
     assert any(p.device.type == "meta" for p in imagen.text.model.parameters())
     assert torch.equal(imagen.text(PROMPTS).tokens, load(folders / "first").text(PROMPTS).tokens)
@@ -396,6 +396,8 @@ def test_what_the_hub_refuses_is_one_sentence(fault, says, monkeypatch):
     with pytest.raises(hub.TextModelError, match=says) as caught:
         Imagen.from_pretrained("DeepFloyd/IF-I-M-v1.0")
     assert "\n" not in str(caught.value)
+    wrapped = OSError("There was a problem: Invalid user token.")  # as transformers passes it on
+    assert "does not know your token" in hub._sentence("a/b", "a text model", wrapped)
 
 
 @pytest.fixture
@@ -429,7 +431,9 @@ def test_by_name_only_what_is_needed_is_fetched(pretended, folders):
 def test_too_little_memory_is_said_before_weights_are_fetched(pretended, folders, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 10_000)
     monkeypatch.setattr(hub, "find", lambda name, access: (T5Config(), None, None))
-    with pytest.raises(MemoryError, match=r"DeepFloyd/IF-I-M-v1.0 needs .* on cpu \(the 16 px network .* are free"):
+    with pytest.raises(
+        memory.TooLittleMemory, match=r"DeepFloyd/IF-I-M-v1.0 needs .* on cpu \(the 16 px network .* are free"
+    ):
         Imagen.from_pretrained("DeepFloyd/IF-I-M-v1.0")
     assert not any(name.endswith(".safetensors") for name in pretended)
     monkeypatch.setattr(memory, "available", lambda device: 2**40)
@@ -483,7 +487,9 @@ def test_the_x4_upscaler_enlarges_each_picture_by_its_own_noise():
     drawn = deepfloyd.upscale_x4(small, PROMPTS, pipe, steps=2)
     assert [picture.size for picture in drawn] == [(32, 32)] * 2
     alone = deepfloyd.upscale_x4(small[:1], PROMPTS[0], pipe, steps=2)
-    assert alone[0].tobytes() == drawn[0].tobytes() != drawn[1].tobytes()
+    assert alone[0].tobytes() == drawn[0].tobytes()
+    one, two = deepfloyd.upscale_x4([to_pil(small)[0]] * 2, PROMPTS[0], pipe, steps=2)
+    assert one.tobytes() == drawn[0].tobytes() != two.tobytes()
     with pytest.raises(ValueError, match="3 prompts for 2 pictures"):
         deepfloyd.upscale_x4(small, ["a"] * 3, pipe)
 

@@ -196,13 +196,17 @@ def available(device: str | torch.device = "cpu") -> int:
     return psutil.virtual_memory().available
 
 
+class TooLittleMemory(MemoryError, ValueError):
+    """Said before anything large is read; the message says what to do."""
+
+
 def check(name: str, needs: Mapping[str, tuple[torch.device, int]]) -> None:
     """One sentence, before anything large is read, where the parts do not fit where they are to go."""
     for device in {where for where, _ in needs.values()}:
         parts = {part: size for part, (where, size) in needs.items() if where == device}
         if (needed := sum(parts.values())) > (free := available(device)):
             each = ", ".join(f"{part} {gb(size)}" for part, size in parts.items())
-            raise MemoryError(
+            raise TooLittleMemory(
                 f"{name} needs {gb(needed)} on {device.type} ({each}) and {gb(free)} are free: take "
                 "dtype=torch.float16, t5='8bit' or 'offload', text= embeddings from a file, or what "
                 f"deepfloyd.plan({free / GB:.0f}) proposes"
