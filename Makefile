@@ -9,6 +9,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 PROMPT ?= a shiny red cube left of a small blue sphere
 DRAW_ARGS ?=
+BENCH_ARGS ?=
 LESSON_ARGS ?=
 STAMP := $(VENV)/.installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
@@ -16,7 +17,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit lessons draw notebooks pins clean
+.PHONY: help setup lab test lint unit lessons draw notebooks bench pins clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -58,6 +59,11 @@ notebooks: $(STAMP) ## execute lessons/*.md, and write the notebooks: make noteb
 
 draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
 	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)
+
+bench: $(STAMP) ## measure speed and memory beside diffusers and imagen-pytorch: make bench BENCH_ARGS=--quick
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --no-deps 'imagen-pytorch>=2.1.0'
+	$(BIN)/python benchmarks/bench_unet.py $(BENCH_ARGS)
 
 pins: $(STAMP) ## write constraints.txt anew from what is installed in .venv
 	$(BIN)/python tools/pins.py

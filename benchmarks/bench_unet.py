@@ -14,10 +14,12 @@ import copy
 import ctypes
 import gc
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock, patch
 
 import torch
 from torch import Tensor, nn
@@ -122,11 +124,21 @@ def competitors(config: UNetConfig, batch: int, bf16: bool) -> dict[str, Callabl
 
 
 def imagen_pytorch(parameters: int, config: UNetConfig) -> nn.Module | None:
-    """Its Unet, as wide as makes about so many parameters; None where it is not installed."""
-    try:
-        from imagen_pytorch import Unet
-    except ImportError:
-        return None
+    """Its Unet, as wide as makes about so many parameters; None where it is not installed.
+
+    Importing it asks the Hub for T5's width and needs torchvision, whose common build does not fit a CPU's torch. Its
+    U-Net uses neither, so both are stood in for meanwhile.
+    """
+    import datasets  # noqa: F401  (before torchvision is stood in for)
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer  # noqa: F401
+
+    names = ("torchvision", "torchvision.transforms", "torchvision.utils")
+    with patch.dict(sys.modules, dict.fromkeys(names, MagicMock())):
+        with patch.object(T5Config, "from_pretrained", return_value=T5Config()):
+            try:
+                from imagen_pytorch import Unet
+            except ImportError:
+                return None
     attends = tuple(kind != "none" for kind in config.attention)
     options = {"dim_mults": (1, 2, 3, 4), "num_resnet_blocks": 2, "layer_attns": attends, "layer_cross_attns": attends}
 
