@@ -13,6 +13,9 @@ from .frame import exercises as exercises
 from .lesson_01 import ddim_step as ddim_step
 from .lesson_01 import exact_x as exact_x
 from .lesson_01 import forward_jump as forward_jump
+from .lesson_02 import attention as attention
+from .lesson_02 import mean_of_words as mean_of_words
+from .lesson_02 import span_corruption as span_corruption
 from .lesson_03 import attend_to_both as attend_to_both
 from .lesson_03 import residual_block as residual_block
 from .lesson_03 import time_waves as time_waves

@@ -3,6 +3,8 @@
 images, strip, steps            pictures: a grid, rows with names, the steps of a sampler
 curves, schedules, histograms, bars      numbers: each with axes, a caption, and colours that everyone can tell apart
 noise_level                     one picture at one t, and where on its schedule that is
+heads, reading                  attention: who takes how much from whom
+words, groups                   where words lie, and bars for several encoders
 explore, film, progress         widgets; explore and film leave a static figure for GitHub and for print
 """
 
@@ -16,6 +18,10 @@ from .noise import noise_level as noise_level
 from .pictures import images as images
 from .pictures import steps as steps
 from .pictures import strip as strip
+from .text import groups as groups
+from .text import heads as heads
+from .text import reading as reading
+from .text import words as words
 from .widgets import Explorer as Explorer
 from .widgets import explore as explore
 from .widgets import film as film
