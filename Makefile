@@ -56,6 +56,7 @@ endif
 
 notebooks: $(STAMP) ## execute lessons/*.md, and write the notebooks: make notebooks LESSON_ARGS=01
 	$(BIN)/python -m tools.lessons $(LESSON_ARGS)
+	$(BIN)/python tools/readme.py
 
 draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
 	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)

@@ -269,7 +269,7 @@ def test_every_target_but_files_is_phony_and_help_lists_it():
     assert {"lab", "test", "draw"} <= set(re.findall(r"^  make (\S+)", listed, flags=re.M))
 
 
-def test_the_readme_links_the_lessons_that_exist_and_no_others():
+def test_the_readme_links_the_lessons_that_exist_and_no_others():  # tools/readme.py brings it in step
     linked = set(re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)", README))
     lessons = {p for p in tracked() if p.parent == ROOT / "notebooks" and p.suffix == ".ipynb"}
     assert linked == {p.relative_to(ROOT).as_posix() for p in lessons}
