@@ -2,6 +2,7 @@
 
 import functools
 import re
+import warnings
 
 import pytest
 import torch
@@ -187,15 +188,15 @@ def test_a_mistake_needs_words(doubling):
         doubling.mistake(lambda x: x)
 
 
-def test_warnings_stay_off_stderr(doubling, capsys):
+def test_warnings_are_kept_from_the_page(doubling):
     def loud(x):
-        import warnings
-
         warnings.warn("loud", stacklevel=1)
         return x + x
 
-    doubling(loud)
-    assert capsys.readouterr().err == ""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        doubling(loud)
+    assert seen == [], "graders take anything on stderr for a failure"
 
 
 def test_out_of_reach_covers_every_way_and_ends():
