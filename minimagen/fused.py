@@ -18,6 +18,11 @@ ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     None: lambda x: x,
 }  # gelu: the exact one, as in IF
+_IN_PLACE: dict[str | None, Callable[[Tensor], Tensor]] = {
+    "gelu": torch.ops.aten.gelu_,
+    "silu": torch.ops.aten.silu_,
+    None: lambda x: x,
+}
 _GRADIENTS = {"gelu": torch.ops.aten.gelu_backward, "silu": torch.ops.aten.silu_backward, None: lambda g, u: g}
 _LONG = 2**18  # above so many scores a head, attention that never stores them is the better one
 _PART = 2**19  # numbers of a gradient at a time: 2 MB of float32
@@ -57,7 +62,7 @@ def norm_act_as_written(
     h = norm(x)
     if scale is not None and shift is not None:
         h = torch.addcmul(shift[..., None, None], h, 1 + scale[..., None, None])
-    return ACTIVATIONS[act](h)
+    return (ACTIVATIONS if torch.is_grad_enabled() else _IN_PLACE)[act](h)
 
 
 def _normalise(x, gamma, beta, scale, shift, groups, eps, act):
@@ -79,7 +84,7 @@ def _normalise(x, gamma, beta, scale, shift, groups, eps, act):
     b = torch.addcmul(b, mean, a, value=-1)
     a, b = a.view(batch, 1, channels), b.view(batch, 1, channels)
     u = torch.addcmul(b, values, a, out=values if x.dtype != torch.float32 else None)  # else values are x itself
-    y = F.silu(u, inplace=True) if act == "silu" else ACTIVATIONS[act](u)
+    y = _IN_PLACE[act](u)
     return picture_of(y.to(x.dtype), like=x), a, b, mean, r
 
 
