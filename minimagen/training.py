@@ -8,6 +8,7 @@ What is minimised stands in `objective`, what a checkpoint holds in `checkpoint`
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import sys
@@ -157,6 +158,8 @@ def train(
             f"mixed precision {accelerator.mixed_precision} overflows in training: launch with bf16, or none"
         )
     device, world = accelerator.device, accelerator.num_processes
+    if world > 1:  # connections that are still open when Python ends abort the process, at times
+        atexit.register(accelerator.state.destroy_process_group)
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
