@@ -103,7 +103,7 @@ def load(folder, **options):
 
 
 def psnr(a, b):
-    """Both round in fp32, each in its own order, and random weights magnify that from step to step: 40 dB is equality."""
+    """Both round in fp32, each in its own order, and random weights magnify that: 40 dB is equality."""
     return float(10 * torch.log10(4 / (a - b).pow(2).mean().clamp(min=1e-12)))
 
 
