@@ -2,12 +2,15 @@
 
 images, strip, steps            pictures: a grid, rows with names, the steps of a sampler
 curves, schedules, histograms, bars      numbers: each with axes, a caption, and colours that everyone can tell apart
+closeup                         one place of several pictures, enlarged
+ranges, board                   scores with their intervals: lines in panels, and a list of categories
 noise_level                     one picture at one t, and where on its schedule that is
 heads, reading                  attention: who takes how much from whom
 words, groups                   where words lie, and bars for several encoders
 explore, film, progress         widgets; explore and film leave a static figure for GitHub and for print
 """
 
+from .closeup import closeup as closeup
 from .curves import bars as bars
 from .curves import curves as curves
 from .curves import histograms as histograms
@@ -18,6 +21,8 @@ from .noise import noise_level as noise_level
 from .pictures import images as images
 from .pictures import steps as steps
 from .pictures import strip as strip
+from .scores import board as board
+from .scores import ranges as ranges
 from .text import groups as groups
 from .text import heads as heads
 from .text import reading as reading
