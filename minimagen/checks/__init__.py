@@ -19,3 +19,15 @@ from .lesson_02 import span_corruption as span_corruption
 from .lesson_03 import attend_to_both as attend_to_both
 from .lesson_03 import residual_block as residual_block
 from .lesson_03 import time_waves as time_waves
+from .lesson_06 import dynamic_threshold as dynamic_threshold
+from .lesson_06 import saturation as saturation
+from .lesson_06 import static_threshold as static_threshold
+from .lesson_07 import augmented as augmented
+from .lesson_07 import enlarge as enlarge
+from .lesson_07 import residual_x as residual_x
+from .lesson_08 import go_back as go_back
+from .lesson_08 import image_start as image_start
+from .lesson_08 import put_in as put_in
+from .lesson_10 import cascade_by_hand as cascade_by_hand
+from .lesson_10 import leading_times as leading_times
+from .lesson_10 import rename as rename
