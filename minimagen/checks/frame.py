@@ -23,11 +23,17 @@ import torch
 from torch import Tensor
 
 from .compare import a_kind, copied, difference, same
+from .limits import GIGABYTES, SECONDS, TooLong, bounded, is_memory
 
 _ALL: dict[str, Exercise] = {}
 _PASSED: set[str] = set()
 
 STUB = "It is still the stub. Put your lines where `raise NotImplementedError()` stands."
+ENDLESS = f"It has no answer after {SECONDS:.0f} seconds, for inputs this small. Is there a loop that never ends?"
+HUNGRY = (
+    f"It asks for more than {GIGABYTES:.0f} GB of memory, for inputs this small. "
+    "Does a list grow without end, or does a tensor have too large a shape?"
+)
 RANDOM = "Two calls with the same inputs give two answers: use what you are given, and draw no random numbers here."
 
 
@@ -134,15 +140,18 @@ class Exercise:
         """The function's answer, with the package's own out of reach; whatever goes wrong becomes a sentence."""
         Borrowed.caught.clear()
         try:
-            with out_of_reach([self.reference, *self.borrowed]), warnings.catch_warnings(), torch.no_grad():
+            with out_of_reach([self.reference, *self.borrowed]), warnings.catch_warnings(), torch.no_grad(), bounded():
                 warnings.simplefilter("ignore")  # graders take anything on stderr for a failure
                 got = function(*args, **case.options)
         except Borrowed:
             got = None
         except NotImplementedError as error:
             raise self._not_yet(STUB) from error
+        except TooLong:
+            raise self._not_yet(ENDLESS, case) from None
         except Exception as error:
-            raise self._not_yet(_stopped(function, error), case) from error
+            said = HUNGRY if is_memory(error) else _stopped(function, error)
+            raise self._not_yet(said, case) from error
         if Borrowed.caught:
             raise self._not_yet(f"It calls minimagen's own `{Borrowed.caught[0]}`. Here you are to write it yourself.")
         return got
