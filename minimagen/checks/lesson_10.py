@@ -13,7 +13,7 @@ from minimagen.cascade import Imagen, Stage
 from minimagen.conditioning import Cond, Text
 from minimagen.deepfloyd import conventions
 from minimagen.deepfloyd.renaming import RENAMED, from_diffusers_key
-from minimagen.denoiser import Denoiser
+from minimagen.denoiser import Denoiser, Static
 from minimagen.sampler import sample, times
 from minimagen.schedule import CosineSchedule
 
@@ -49,7 +49,7 @@ class Toy(nn.Module):
         self.weight = nn.Parameter(torch.tensor(1.5))
 
     def forward(self, z: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        x = self.weight * z + t.view(-1, 1, 1, 1) / 5000
+        x = self.weight * torch.sin(3 * z) + t.view(-1, 1, 1, 1) / 5000
         if isinstance(cond.text, Text):
             x = x + cond.text.tokens.mean(dim=(1, 2)).view(-1, 1, 1, 1)
         if cond.low_res is not None:
@@ -71,7 +71,7 @@ def cascades(generator: torch.Generator) -> list[Case]:
                 size,
                 steps=3 - k,
                 guidance=(3.0, 1.0, 2.0)[k],
-                threshold=None,
+                threshold=Static() if k == 0 else None,
                 aug=(0.0, 0.3, 0.15)[k],
                 augment=rippled,
             )
@@ -328,6 +328,12 @@ def parts_of_parts(key, names):
 
 
 @rename.mistake
+def not_at_the_end(key, names):
+    """You found names that have a dot after them, and missed the one at the end of the key."""
+    return _matching(key, names, r"(^|\.){}(?=\.)")
+
+
+@rename.mistake
 def part_by_part(key, names):
     """You looked up each part of the key by itself. Some names span two parts, such as `to_out.0`."""
     known = dict(names)
@@ -341,12 +347,6 @@ def one_alone(key, names):
         if (new := f".{key}.".replace(f".{theirs}.", f".{ours}.")[1:-1]) != key:
             return new
     return key
-
-
-@rename.mistake
-def not_at_the_end(key, names):
-    """You found names that have a dot after them, and missed the one at the end of the key."""
-    return _matching(key, names, r"(^|\.){}(?=\.)")
 
 
 @rename.mistake
