@@ -26,6 +26,14 @@ NAME = "checkpoint.safetensors"
 NETWORK, AVERAGE, OPTIMIZER = "network/", "average/", "optimizer/"
 
 
+def counts(file: str | Path) -> dict[str, Any]:
+    """How far the run of that checkpoint is: {"step", "images", "seconds", …}."""
+    words = files.load_metadata(file).get("run")
+    if words is None:
+        raise ValueError(f"{file} is no training run's checkpoint")
+    return json.loads(words)
+
+
 class Run:
     """Where a run stands: its network, optimizer and averaged weights, and how far they are."""
 
@@ -39,15 +47,15 @@ class Run:
         for name, p in self.unet.named_parameters():
             for key, value in self.optimizer.state[p].items():
                 tensors[f"{OPTIMIZER}{name}/{key}"] = value
-        counts = {"step": self.step, "images": self.images, "seconds": self.seconds, "about": self.about}
+        told = {"step": self.step, "images": self.images, "seconds": self.seconds, "about": self.about}
         if self.average is not None:
             tensors |= {AVERAGE + name: value for name, value in self.average.average.items()}
-            counts["updates"] = self.average.updates
-        files.save_tensors(file, tensors, {"run": json.dumps(counts)})
+            told["updates"] = self.average.updates
+        files.save_tensors(file, tensors, {"run": json.dumps(told)})
 
     def load(self, file: str | Path) -> None:
         """Continue where `save` stopped, bit for bit."""
-        counts = self._counts(file)
+        told = self._told(file)
         tensors = files.load_tensors(file)
 
         def under(prefix: str) -> dict[str, Tensor]:
@@ -68,21 +76,18 @@ class Run:
         if self.average is not None:
             saved = under(AVERAGE)
             if saved:
-                self.average.updates = counts.get("updates", 0)
+                self.average.updates = told.get("updates", 0)
             for name, value in self.average.average.items():  # a run that kept no average begins one from its weights
                 value.copy_(saved.get(name, tensors[NETWORK + name]))
-        self.step, self.images, self.seconds = counts["step"], counts["images"], counts["seconds"]
+        self.step, self.images, self.seconds = told["step"], told["images"], told["seconds"]
 
-    def _counts(self, file: str | Path) -> dict[str, Any]:
-        words = files.load_metadata(file).get("run")
-        if words is None:
-            raise ValueError(f"{file} is no training run's checkpoint")
-        counts = json.loads(words)
+    def _told(self, file: str | Path) -> dict[str, Any]:
+        told = counts(file)
         for name, mine in self.about.items():
-            theirs = counts["about"].get(name)
+            theirs = told["about"].get(name)
             if theirs is not None and mine is not None and theirs != mine:
                 raise ValueError(f"{file} is of a run with {name} {theirs}, and this one has {name} {mine}")
-        return counts
+        return told
 
 
 class Guard:

@@ -138,8 +138,10 @@ class Task:
         origin = batch["origin"].to(device) if "origin" in batch else torch.zeros(len(x), 2, device=device).long()
         if self.enlarges and self.crop and x.shape[-1] != self.crop:
             x, origin = cut(x, self.crop, self.factor, u[:, :2].cpu())
-        elif not self.enlarges and x.shape[-1] != self.size:
+        elif not self.enlarges and x.shape[-1] % self.size:
             raise ValueError(f"the data's pictures are {x.shape[-1]} px; this stage draws {self.size} px")
+        elif not self.enlarges and x.shape[-1] > self.size:
+            x = shrink(x, x.shape[-1] // self.size)
         cond = Cond(self._text(batch, u[:, 2] < self.drop, device))
         if self.enlarges:
             low = shrink(x, self.factor)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import files
+from . import checkpoint, files
 from .cache import Cached
 from .cascade import Stage, generators, to_pil
 from .conditioning import Text, upsample
@@ -27,7 +27,7 @@ from .data import ToylandImages
 from .denoiser import Denoiser, Dynamic, Static
 from .objective import shrink
 from .resources import data_folder
-from .schedule import CosineSchedule, Schedule
+from .schedule import CosineSchedule, Schedule, ShiftedSchedule
 from .training import TrainStep, train
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
@@ -84,6 +84,7 @@ class Recipe:
     crop: int | None = None  # pixels of the windows that an SR stage trains on
     stretched: float = 0.25  # share of low-res pictures enlarged as diffusers enlarges them
     noisiest: float = 1.0  # augmentation levels are U(0, noisiest)
+    small: float = 0.0  # share of the budget that goes to pictures of half the size, before the others; 0 = none
     cache: int | None = None  # pictures rendered once and kept on disk; None = each is rendered anew
     captions: int = 8  # ways of saying each picture, in a cache
     drawing: dict[str, Any] = field(default_factory=dict)  # fields of the Stage: steps, guidance, threshold, aug
@@ -143,6 +144,13 @@ def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0, device: st
     return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
 
 
+def halved(recipe: Recipe) -> Recipe:
+    """The recipe for pictures of half the size: four cost what one does, and as much of a scene survives each t."""
+    size = recipe.size // 2
+    schedule = ShiftedSchedule(size, recipe.size, recipe.schedule)
+    return replace(recipe, size=size, schedule=schedule, batch=2 * recipe.batch, decay=0.05, ema=0.999, small=0.0)
+
+
 def cook(
     recipe: Recipe,
     out: str | Path,
@@ -160,7 +168,8 @@ def cook(
     """Train a network by its recipe, into `out`: the stage, its checkpoint, log.jsonl and samples/.
 
     text: the encoder; None = the one that ships. data: None = Toyland. cache: for rendered pictures; None = out/cache.
-    minutes, steps: the budget; None = the recipe's. score: (stage, prompts, pictures) → numbers, logged with each grid.
+    minutes, steps: the budget; None = the recipe's. Its first part, if the recipe says so, is spent in out/small.
+    score: (stage, prompts, pictures) → numbers, logged with each grid.
     options: any of `train`'s, in place of the recipe's.
     """
     out = Path(out)
@@ -176,6 +185,16 @@ def cook(
     settings = {name: getattr(recipe, name) for name in names} | options
     if minutes is None and steps is None:
         minutes = recipe.minutes
+    before = {"step": 0, "images": 0, "seconds": 0.0}
+    if recipe.small:
+        part = {"minutes": minutes and minutes * recipe.small, "steps": steps and round(steps * recipe.small)}
+        minutes, steps = minutes and minutes - part["minutes"], steps and steps - part["steps"]
+        if not (out / checkpoint.NAME).exists():  # a run that has its own is past this
+            same: dict[str, Any] = {"text": text, "data": data, "resume": resume, "seed": seed, "score": score}
+            yield from cook(halved(recipe), out / "small", **part, **same, **options)
+        told = checkpoint.counts(out / "small" / checkpoint.NAME)
+        before = {name: told[name] for name in before}
+        stage.denoiser.unet.load_state_dict(Stage.from_pretrained(out / "small").denoiser.unet.state_dict())
     losses: list[Tensor] = []
     shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()
     seen: int | None = None
@@ -183,6 +202,7 @@ def cook(
     # closed even if the caller's lines fail, for only then is the last checkpoint written
     with closing(train(stage, data, text=text, factor=FACTOR, **budget, **settings)) as run:
         for step in run:
+            step = replace(step, **{name: getattr(step, name) + value for name, value in before.items()})
             losses.append(step.raw_loss)
             if step.main and step.step % LOG_EVERY == 0:
                 speed = 0.0 if seen is None else (step.images - seen) / (time.monotonic() - begun)

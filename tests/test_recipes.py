@@ -43,6 +43,7 @@ def tiny(name):
         batch=2,
         cache=8 if name == "base" else None,
         captions=2,
+        small=0.0,
         drawing={**whole.drawing, "steps": 1},
     )
 
@@ -99,6 +100,33 @@ def test_a_few_steps_leave_a_stage_a_log_and_samples(tmp_path, name, monkeypatch
     stage = Stage.from_pretrained(tmp_path)
     assert (stage.size, stage.steps, stage.about["recipe"]) == (made.size, 1, name)
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == (name == "base")
+
+
+def test_a_run_that_begins_small_goes_on_large_with_what_it_learned(tmp_path):
+    made = replace(tiny("base"), small=0.5, ema=0.0)
+    out, whole = tmp_path / "whole", {"text": Words(), "cache": tmp_path, "ema": 0.0}
+    steps = list(cook(made, out, steps=4, **whole))
+    assert [(s.step, s.images) for s in steps] == [(1, 4), (2, 8), (3, 10), (4, 12)]
+    assert [s.seconds for s in steps] == sorted(s.seconds for s in steps)
+    small, large = Stage.from_pretrained(out / "small"), Stage.from_pretrained(out)
+    assert (small.size, large.size) == (32, 64)
+    seen = [stage.denoiser.schedule.logsnr(torch.tensor([0.3, 0.8])).exp() for stage in (small, large)]
+    assert torch.allclose(seen[0], 4 * seen[1])  # a quarter of the pixels, each with a quarter of the noise's power
+    moved = [(p - q).abs().max() for p, q in zip(weights(small), weights(large), strict=True)]
+    fresh = [(p - q).abs().max() for p, q in zip(weights(new_stage(made, 32)), weights(large), strict=True)]
+    assert max(moved) < 0.7 * max(fresh)
+    # stopped in either part, it takes the same steps
+    for stop in (1, 3):
+        cut = tmp_path / f"cut{stop}"
+        for step in cook(made, cut, steps=4, **whole):
+            if step.step == stop:
+                break
+        list(cook(made, cut, steps=4, resume=True, **whole))
+        assert all(torch.equal(p, q) for p, q in zip(weights(Stage.from_pretrained(cut)), weights(large), strict=True))
+
+
+def weights(stage):
+    return list(stage.denoiser.unet.state_dict().values())
 
 
 def test_a_callers_fault_does_not_lose_the_steps_before_it(tmp_path):

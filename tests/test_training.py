@@ -287,8 +287,14 @@ def test_an_sr_stage_trains_on_crops_and_on_both_ways_of_enlarging():
     bicubic, corners = (told[2].low_res for told in stage.denoiser.unet.told)
     assert bicubic.shape == (4, 3, 8, 8)
     assert not torch.allclose(bicubic, corners, atol=1e-3)
-    with pytest.raises(ValueError, match="pictures are 16 px; this stage draws 8 px"):
-        Task(make().denoiser, 8)(batch_of(2, 16), torch.arange(2), torch.device("cpu"))
+
+
+def test_a_small_stage_learns_from_larger_pictures_shrunk():
+    task, x = Task(make().denoiser, 8), batch_of(2, 16)
+    small = {**x, "image": shrink(x["image"], 2)}
+    assert task(x, torch.arange(2), torch.device("cpu")) == task(small, torch.arange(2), torch.device("cpu"))
+    with pytest.raises(ValueError, match="pictures are 12 px; this stage draws 8 px"):
+        task(batch_of(2, 12), torch.arange(2), torch.device("cpu"))
 
 
 # The averaged weights and the learning rate
