@@ -28,6 +28,9 @@ from .lesson_07 import residual_x as residual_x
 from .lesson_08 import go_back as go_back
 from .lesson_08 import image_start as image_start
 from .lesson_08 import put_in as put_in
+from .lesson_09 import frechet_distance as frechet_distance
+from .lesson_09 import interval as interval
+from .lesson_09 import matched as matched
 from .lesson_10 import cascade_by_hand as cascade_by_hand
 from .lesson_10 import leading_times as leading_times
 from .lesson_10 import rename as rename
