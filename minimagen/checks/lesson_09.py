@@ -156,17 +156,9 @@ def missing_is_free(wanted, pictures):
 
 
 @matched.mistake
-def missing_costs_one(wanted, pictures):
-    """A thing that is missing cost one fault with you. It shows none of what was said of it: count each of those words,
-    or else leaving a thing out is cheaper than drawing it nearly right."""
-    return _each(
-        pictures, lambda seen: _best(wanted, seen, lambda w, t: _wrong(w, t) if t else 1) + _extra(wanted, seen)
-    )
-
-
-@matched.mistake
 def things_not_words(wanted, pictures):
-    """You counted wrong things, not wrong words: a cube of the wrong colour and size is wrong twice."""
+    """You counted wrong things, or one fault for a thing that is missing. Count the words: a cube of the wrong colour
+    and size is wrong twice."""
     return _each(pictures, lambda seen: _best(wanted, seen, lambda w, t: int(_wrong(w, t) > 0)) + _extra(wanted, seen))
 
 
