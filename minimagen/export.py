@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from . import deepfloyd, stored
+from . import deepfloyd, hub, stored
 from .cascade import Imagen, Stage
 from .conditioning import Cond, Text
 from .deepfloyd.pipelines import WITHOUT_CHECKER
@@ -141,7 +141,8 @@ def to_diffusers(imagen: Imagen, folder: str | Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        pipeline(imagen).save_pretrained(temporary / "stage_1", safe_serialization=True)
+        with hub.quietly():
+            pipeline(imagen).save_pretrained(temporary / "stage_1", safe_serialization=True)
         if len(imagen.stages) > 1:
             stored.save_stage(imagen.stages[1], temporary / "stage_2")
             imagen.text.save_pretrained(temporary / "stage_2")
