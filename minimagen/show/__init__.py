@@ -7,6 +7,7 @@ ranges, board                   scores with their intervals: lines in panels, an
 noise_level                     one picture at one t, and where on its schedule that is
 heads, reading                  attention: who takes how much from whom
 words, groups                   where words lie, and bars for several encoders
+fans, cut                       the values of x̂ by step, and where a percentile cuts them
 explore, film, progress         widgets; explore and film leave a static figure for GitHub and for print
 """
 
@@ -27,6 +28,8 @@ from .text import groups as groups
 from .text import heads as heads
 from .text import reading as reading
 from .text import words as words
+from .values import cut as cut
+from .values import fans as fans
 from .widgets import Explorer as Explorer
 from .widgets import explore as explore
 from .widgets import film as film
