@@ -19,6 +19,10 @@ from .lesson_02 import span_corruption as span_corruption
 from .lesson_03 import attend_to_both as attend_to_both
 from .lesson_03 import residual_block as residual_block
 from .lesson_03 import time_waves as time_waves
+from .lesson_04 import drop_captions as drop_captions
+from .lesson_04 import ema_update as ema_update
+from .lesson_04 import min_snr_weight as min_snr_weight
+from .lesson_04 import v_loss as v_loss
 from .lesson_06 import dynamic_threshold as dynamic_threshold
 from .lesson_06 import saturation as saturation
 from .lesson_06 import static_threshold as static_threshold
