@@ -351,7 +351,7 @@ ema_update = Exercise(
 
 @ema_update.mistake
 def swapped(average, weights, n, decay):
-    """Your d and 1 − d have changed places: d, near 1, belongs to the old average, and little of each new step comes in."""
+    """Your d and 1 − d have changed places: d, near 1, belongs to the old average, and little of each step comes in."""
     d = min(decay, (1 + n) / (10 + n))
     return [(1 - d) * a + d * w for a, w in zip(average, weights)]
 
