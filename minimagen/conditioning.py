@@ -152,3 +152,8 @@ def upsample(images: Tensor, size: int) -> Tensor:
         return images
     # antialias=True is Catmull and Rom's kernel, which keeps straight ramps straight; torch's other one ripples
     return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+
+
+def smooth(images: Tensor, factor: int = 4) -> Tensor:
+    """Shrunk by means of factor × factor pixels, and enlarged again: what an enlarged picture holds. 1 = identity."""
+    return upsample(F.avg_pool2d(images, factor), images.shape[-1])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -10,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Gaussian, Network, Small
 
-from minimagen.conditioning import Cond, Text, augment
+from minimagen.conditioning import Cond, Text, augment, smooth, upsample
+from minimagen.data import ToylandImages
 from minimagen.denoiser import (
+    FINE_VARIANCE,
+    NOISE_LEFT,
+    SMOOTH_VARIANCE,
     Denoiser,
     Dynamic,
     Guided,
@@ -95,23 +100,36 @@ class Silent(Small):
         return torch.zeros_like(z)
 
 
-@pytest.mark.parametrize("level", [None, 0.0, 0.3, 0.9])
+@cache
+def enlarged_pictures():
+    """(4, 3, 256, 256): Toyland at 64 px, enlarged, which is what `augment` adds its noise to."""
+    return upsample(torch.stack([item["image"] for item in ToylandImages(64, seed=9).__getitems__(range(4))]), 256)
+
+
+@pytest.mark.parametrize("level", [None, 0.0, 0.1, 0.3, 0.9])
 def test_a_silent_residual_network_is_the_best_linear_guess(level):
     """x − u of spread s, u known up to augmentation: x̂ must have the least error that a linear estimate can have."""
-    generator = torch.Generator().manual_seed(0)
-    u0 = 0.1**0.5 * torch.randn(4, 3, 64, 64, generator=generator)  # variance 0.1, as Denoiser supposes
+    generator, u0 = torch.Generator().manual_seed(0), enlarged_pictures()
     x = u0 + 0.1 * torch.randn(u0.shape, generator=generator)
     low_res = u0 if level is None else augment(u0, level, generator)
     cond = Cond(low_res=low_res, aug=None if level is None else torch.full((4,), level))
     denoiser = Denoiser(Silent(enlarges=True), COSINE, "residual", spread=0.1)
+    a, b = (1.0, 0.0) if level is None else (float(v) for v in COSINE(level))
+    parts = ((SMOOTH_VARIANCE, NOISE_LEFT * b**2), (FINE_VARIANCE, (1 - NOISE_LEFT) * b**2))
+    from_low = 0.01 + sum(v * e / (a**2 * v + e) for v, e in parts)
     for t in (0.02, 0.3, 0.9):
         alpha, sigma = (float(a) for a in COSINE(t))
         z = alpha * x + sigma * torch.randn(x.shape, generator=generator)
-        error = float((denoiser(z, t, cond).x - x).var())
+        error = float((denoiser(z, t, cond).x - x).square().mean())
         # the information adds up: 1/variance of what is known of x from z and from low_res
-        a, b = (1.0, 0.0) if level is None else (float(v) for v in COSINE(level))
-        from_low = 0.01 + 0.1 * b**2 / (a**2 * 0.1 + b**2)
-        assert error == pytest.approx(1 / (1 / from_low + alpha**2 / sigma**2), rel=0.03)
+        assert error == pytest.approx(1 / (1 / from_low + alpha**2 / sigma**2), rel=0.1)
+
+
+def test_what_the_guess_supposes_of_enlarged_pictures_is_so():
+    u, noise = enlarged_pictures(), torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    assert float(smooth(noise).var()) == pytest.approx(NOISE_LEFT, rel=0.03)
+    assert float((u - smooth(u)).var()) == pytest.approx(FINE_VARIANCE, rel=0.5)
+    assert float(smooth(u).var()) == pytest.approx(SMOOTH_VARIANCE, rel=0.5)
 
 
 def test_residual_target_has_unit_variance_and_inverts():
