@@ -11,13 +11,15 @@ PROMPT ?= a shiny red cube left of a small blue sphere
 DRAW_ARGS ?=
 BENCH_ARGS ?=
 LESSON_ARGS ?=
+CLASSROOM ?= classroom
+SITE ?= build/site
 STAMP := $(VENV)/.installed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit lessons draw notebooks bench pins clean
+.PHONY: help setup lab test lint unit lessons draw notebooks assignments site bench pins clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -57,6 +59,14 @@ endif
 notebooks: $(STAMP) ## execute lessons/*.md, and write the notebooks: make notebooks LESSON_ARGS=01
 	$(BIN)/python -m tools.lessons $(LESSON_ARGS)
 	$(BIN)/python tools/readme.py
+
+assignments: $(STAMP) ## make the classroom's folder, and in it what is handed out: make assignments CLASSROOM=folder
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[classroom]'
+	$(BIN)/python -m tools.assignments $(CLASSROOM) $(LESSON_ARGS)
+
+site: $(STAMP) ## build a web site of the lessons, to be read without running them: make site SITE=folder
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[site]'
+	$(BIN)/python -m tools.site $(SITE)
 
 draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
 	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)
