@@ -22,7 +22,7 @@ from .lesson_03 import time_waves as time_waves
 from .lesson_04 import drop_captions as drop_captions
 from .lesson_04 import ema_update as ema_update
 from .lesson_04 import min_snr_weight as min_snr_weight
-from .lesson_04 import v_loss as v_loss
+from .lesson_04 import training_loss as training_loss
 from .lesson_06 import dynamic_threshold as dynamic_threshold
 from .lesson_06 import saturation as saturation
 from .lesson_06 import static_threshold as static_threshold

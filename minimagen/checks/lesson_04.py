@@ -18,14 +18,14 @@ LESSON = "04_training"
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
-# The loss, with v as its target
+# The loss
 
 
-def loss_of_v(network: Network, x: Tensor, eps: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
-    """mean (v̂ − v)², one a picture,  v = α ε − σ x,  v̂ = network(z, t),  z = α x + σ ε"""
+def squared_error(network: Network, x: Tensor, eps: Tensor, t: Tensor, schedule: Schedule, prediction: str) -> Tensor:
+    """mean (out − target)², one a picture,  out = network(z, t),  z = α x + σ ε,  target: x, ε, or v = α ε − σ x"""
     alpha, sigma = schedule(t, like=x)
-    v = alpha * eps - sigma * x
-    return (network(alpha * x + sigma * eps, t) - v).square().mean((1, 2, 3))
+    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
+    return (network(alpha * x + sigma * eps, t) - target).square().mean((1, 2, 3))
 
 
 def some_network(z: Tensor, t: Tensor) -> Tensor:
@@ -34,21 +34,22 @@ def some_network(z: Tensor, t: Tensor) -> Tensor:
 
 
 def batches(generator: torch.Generator) -> list[Case]:
-    def case(about: str, count: int, size: int, t: list[float], schedule: Schedule) -> Case:
-        x, eps = (torch.randn(count, 3, size, size, generator=generator) for _ in range(2))
-        return Case(about, (some_network, 0.5 * x, eps, torch.tensor(t), schedule))
+    def case(about: str, prediction: str, size: int, t: list[float], schedule: Schedule) -> Case:
+        x, eps = (torch.randn(len(t), 3, size, size, generator=generator) for _ in range(2))
+        return Case(about, (some_network, 0.5 * x, eps, torch.tensor(t), schedule, prediction))
 
     # four pictures of four pixels a side: there α of shape (4,) goes along the width without an error
     return [
-        case("four pictures, each at its own t", 4, 4, [0.2, 0.4, 0.6, 0.85], CosineSchedule()),
-        case("two pictures under the linear schedule", 2, 8, [0.1, 0.6], LinearSchedule()),
+        case("prediction = 'v', four pictures, each at its own t", "v", 4, [0.2, 0.4, 0.6, 0.85], CosineSchedule()),
+        case("prediction = 'eps', two pictures under the linear schedule", "eps", 8, [0.1, 0.6], LinearSchedule()),
+        case("prediction = 'x', two pictures", "x", 8, [0.3, 0.9], CosineSchedule()),
     ]
 
 
-v_loss = Exercise(
-    "v_loss",
+training_loss = Exercise(
+    "training_loss",
     LESSON,
-    reference=loss_of_v,
+    reference=squared_error,
     cases=batches,
     learned="one line noises, one says what is right, one compares: this is all that the network is ever told.",
     borrowed=(from_x, losses),
@@ -58,86 +59,88 @@ v_loss = Exercise(
 )
 
 
-def _compared(network, x, eps, t, schedule, target, z=None):
-    """The right answer with another target, or another input."""
+def _compared(network, x, eps, t, schedule, prediction, v=lambda a, s, x, eps: a * eps - s * x):
+    """The right answer, or one with another v."""
     alpha, sigma = schedule(t, like=x)
-    z = alpha * x + sigma * eps if z is None else z
-    return (network(z, t) - target(alpha, sigma)).square().mean((1, 2, 3))
+    target = {"x": x, "eps": eps, "v": v(alpha, sigma, x, eps)}[prediction]
+    return (network(alpha * x + sigma * eps, t) - target).square().mean((1, 2, 3))
 
 
-@v_loss.mistake
-def asked_for_noise(network, x, eps, t, schedule):
-    """Your target is ε. That is Imagen's choice at 64 px, and here v = α ε − σ x is asked for."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: eps)
+@training_loss.mistake
+def always_noise(network, x, eps, t, schedule, prediction):
+    """Your target is ε, whatever `prediction` says. For "v" it is α ε − σ x, and for "x" the picture."""
+    return _compared(network, x, eps, t, schedule, "eps")
 
 
-@v_loss.mistake
-def asked_for_the_picture(network, x, eps, t, schedule):
-    """Your target is the picture x. That is possible too, and here v = α ε − σ x is asked for."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: x)
+@training_loss.mistake
+def always_the_picture(network, x, eps, t, schedule, prediction):
+    """Your target is the picture x, whatever `prediction` says. For "v" it is α ε − σ x, and for "eps" the noise."""
+    return _compared(network, x, eps, t, schedule, "x")
 
 
-@v_loss.mistake
-def backwards(network, x, eps, t, schedule):
+@training_loss.mistake
+def backwards(network, x, eps, t, schedule, prediction):
     """Your v points backwards: σ x − α ε is −v. At t = 0, where α = 1 and σ = 0, v is ε."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: sigma * x - alpha * eps)
+    return _compared(network, x, eps, t, schedule, prediction, lambda a, s, x, eps: s * x - a * eps)
 
 
-@v_loss.mistake
-def weights_swapped(network, x, eps, t, schedule):
+@training_loss.mistake
+def weights_swapped(network, x, eps, t, schedule, prediction):
     """In your v, α and σ have changed places. It is the other way round from z: ε is weighed with α, and x with σ."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: sigma * eps - alpha * x)
+    return _compared(network, x, eps, t, schedule, prediction, lambda a, s, x, eps: s * eps - a * x)
 
 
-@v_loss.mistake
-def noise_minus_picture(network, x, eps, t, schedule):
-    """Your target is ε − x, the velocity of rectified flow. Under our schedules it is v = α ε − σ x."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: eps - x)
+@training_loss.mistake
+def a_sum(network, x, eps, t, schedule, prediction):
+    """Your v is α ε + σ x. There is a minus: v is the direction in which z moves as t grows, from picture to noise."""
+    return _compared(network, x, eps, t, schedule, prediction, lambda a, s, x, eps: a * eps + s * x)
 
 
-@v_loss.mistake
-def shown_the_picture(network, x, eps, t, schedule):
+@training_loss.mistake
+def noise_minus_picture(network, x, eps, t, schedule, prediction):
+    """Your v is ε − x, the velocity of rectified flow. Under our schedules it is v = α ε − σ x."""
+    return _compared(network, x, eps, t, schedule, prediction, lambda a, s, x, eps: eps - x)
+
+
+@training_loss.mistake
+def shown_the_picture(network, x, eps, t, schedule, prediction):
     """You gave the network the clean picture. It must see z = α x + σ ε, for that is all that it will have to draw
     from."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: alpha * eps - sigma * x, z=x)
+    alpha, sigma = schedule(t, like=x)
+    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
+    return (network(x, t) - target).square().mean((1, 2, 3))
 
 
-@v_loss.mistake
-def one_for_all(network, x, eps, t, schedule):
+@training_loss.mistake
+def one_for_all(network, x, eps, t, schedule, prediction):
     """You took the mean over the batch as well. Keep one loss a picture, (B,), so that each can get the weight of its
     own t: take the mean over the axes 1, 2 and 3."""
-    return _compared(network, x, eps, t, schedule, lambda alpha, sigma: alpha * eps - sigma * x).mean()
+    return _compared(network, x, eps, t, schedule, prediction).mean()
 
 
-@v_loss.mistake
-def added_up(network, x, eps, t, schedule):
+@training_loss.mistake
+def added_up(network, x, eps, t, schedule, prediction):
     """You added the squares up. Take their mean over colours and pixels: a picture with more pixels would else have a
     larger loss, and want a smaller learning rate."""
-    return x[0].numel() * _compared(network, x, eps, t, schedule, lambda alpha, sigma: alpha * eps - sigma * x)
+    return x[0].numel() * _compared(network, x, eps, t, schedule, prediction)
 
 
-@v_loss.mistake
-def absolute(network, x, eps, t, schedule):
+@training_loss.mistake
+def absolute(network, x, eps, t, schedule, prediction):
     """You took the absolute error. Its best answer is the median of all pictures that z may have been; the squared
     error's is their mean x̂, on which the sampler is built."""
     alpha, sigma = schedule(t, like=x)
-    return (network(alpha * x + sigma * eps, t) - alpha * eps + sigma * x).abs().mean((1, 2, 3))
+    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
+    return (network(alpha * x + sigma * eps, t) - target).abs().mean((1, 2, 3))
 
 
-@v_loss.mistake
-def error_of_x(network, x, eps, t, schedule):
-    """You turned v̂ into x̂ and compared that with x. It is the same error times σ², so that small t would count for
-    nothing: compare v̂ with v itself."""
-    sigma = schedule(t)[1]
-    return sigma**2 * _compared(network, x, eps, t, schedule, lambda a, s: a * eps - s * x)
-
-
-@v_loss.mistake
-def along_the_width(network, x, eps, t, schedule):
+@training_loss.mistake
+def along_the_width(network, x, eps, t, schedule, prediction):
     """α of shape (4,) went along the pictures' width, not along the batch, and no error told you. Ask for
     `schedule(t, like=x)`, which has the shape (B, 1, 1, 1)."""
     alpha, sigma = schedule(t)
-    return (network(alpha * x + sigma * eps, t) - alpha * eps + sigma * x).square().mean((1, 2, 3))
+    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
+    return (network(alpha * x + sigma * eps, t) - target).square().mean((1, 2, 3))
 
 
 # min-SNR weights
