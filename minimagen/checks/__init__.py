@@ -10,6 +10,8 @@ from .frame import Exercise as Exercise
 from .frame import NotYet as NotYet
 from .frame import Wrong as Wrong
 from .frame import exercises as exercises
+from .lesson_00 import how_alike as how_alike
+from .lesson_00 import to_pixels as to_pixels
 from .lesson_01 import ddim_step as ddim_step
 from .lesson_01 import exact_x as exact_x
 from .lesson_01 import forward_jump as forward_jump
