@@ -170,7 +170,7 @@ class Denoiser:
             raise ValueError("a residual denoiser corrects an enlarged picture: it needs cond.low_res")
         u, variance = cond.low_res, torch.full((), self.spread**2, device=z.device)
         if cond.aug is not None and bool((cond.aug > 0).any()):
-            u, error = _without_noise(u, *augment_moments(cond.aug, like=z))
+            u, error = without_noise(u, *augment_moments(cond.aug, like=z))
             variance = variance + error
         y, c_in = z - alpha * u, (alpha**2 * variance + sigma**2).rsqrt()
         return u, y, c_in, alpha * variance * c_in**2, variance.sqrt() * sigma * c_in
@@ -181,7 +181,7 @@ class Denoiser:
         return Prediction(u + c_skip * y + c_out * out)
 
 
-def _without_noise(low_res: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def without_noise(low_res: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """From a u + b n the best linear guess of u, and its error's variance, for n white and u an enlarged picture.
 
     Of a·u + b·n with u of variance v and b·n of variance e, u is a v / (a² v + e) of it, with error e v / (a² v + e).

@@ -12,7 +12,7 @@ from minimagen import show
 from minimagen.checks.lesson_07 import at_level, centred, corner_to_corner, corrected, says_nothing
 from minimagen.conditioning import augment, upsample
 from minimagen.deepfloyd import upsample as as_diffusers
-from minimagen.denoiser import Denoiser
+from minimagen.denoiser import Denoiser, without_noise
 from minimagen.unet import UNet, UNetConfig
 
 TINY = UNetConfig(
@@ -84,8 +84,8 @@ def test_the_exercise_is_the_packages_augmentation():
 def known(low_res, aug, spread):
     """As the lesson has it: the best guess of the enlarged picture under its noise, and how far x is from it."""
     a, b = mi.CosineSchedule()(aug, like=low_res)
-    share = 0.1 / (0.1 * a**2 + b**2)
-    return share * a * low_res, (spread**2 + share * b**2).sqrt()
+    u, error = without_noise(low_res, a, b)
+    return u, (spread**2 + error).sqrt()
 
 
 def test_the_exercise_and_the_lessons_spread_make_the_packages_denoiser():
