@@ -5,6 +5,7 @@ Sizes are in bytes, printed as GB of 10⁹. Networks are built on the meta devic
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -223,6 +224,9 @@ def peak(function: Callable[[], Any], device: str | torch.device = "cpu") -> int
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault(
+        "KINETO_LOG_LEVEL", "99"
+    )  # or else its start and stop are told to stderr, which is a page here
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         function()
