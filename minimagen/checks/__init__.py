@@ -25,6 +25,9 @@ from .lesson_04 import drop_captions as drop_captions
 from .lesson_04 import ema_update as ema_update
 from .lesson_04 import min_snr_weight as min_snr_weight
 from .lesson_04 import training_loss as training_loss
+from .lesson_05 import both_at_once as both_at_once
+from .lesson_05 import guided as guided
+from .lesson_05 import our_w as our_w
 from .lesson_06 import dynamic_threshold as dynamic_threshold
 from .lesson_06 import saturation as saturation
 from .lesson_06 import static_threshold as static_threshold
