@@ -43,3 +43,5 @@ from .lesson_09 import matched as matched
 from .lesson_10 import cascade_by_hand as cascade_by_hand
 from .lesson_10 import leading_times as leading_times
 from .lesson_10 import rename as rename
+from .record import Progress as Progress
+from .record import progress as progress
