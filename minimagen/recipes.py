@@ -92,10 +92,30 @@ class Recipe:
 
 
 _ENLARGE = {"steps": 4, "guidance": 1.0, "threshold": Static()}
-_SR = Recipe("sr256", 256, SR_256, "residual", spread=0.05, lr=1e-3, decay=0.5, minutes=90, crop=64, cache=50_000)
+_SR = Recipe(
+    "sr256",
+    256,
+    SR_256,
+    "residual",
+    spread=0.05,
+    minutes=60,
+    batch=16,
+    lr=1e-3,
+    decay=0.5,
+    crop=128,
+    noisiest=0.5,
+    cache=16_000,
+)
 CPU = {
     "base": Recipe(
-        "base", 64, BASE_64, minutes=240, cache=50_000, drawing={"steps": 25, "guidance": 4.0, "threshold": Dynamic()}
+        "base",
+        64,
+        BASE_64,
+        minutes=125,
+        lr=1e-3,
+        small=0.29,
+        cache=60_000,
+        drawing={"steps": 25, "guidance": 4.0, "threshold": Dynamic()},
     ),
     "sr256": replace(_SR, drawing={**_ENLARGE, "aug": 0.1}),
     "sr1024": replace(
@@ -104,10 +124,8 @@ CPU = {
         size=1024,
         network=SR_1024,
         spread=0.02,
-        minutes=60,
-        crop=128,
-        batch=16,
-        cache=16_000,
+        minutes=25,
+        cache=12_000,
         drawing=_ENLARGE,
     ),
 }
