@@ -11,6 +11,7 @@ PROMPT ?= a shiny red cube left of a small blue sphere
 DRAW_ARGS ?=
 BENCH_ARGS ?=
 LESSON_ARGS ?=
+PLAY_ARGS ?=
 CLASSROOM ?= classroom
 SITE ?= build/site
 STAMP := $(VENV)/.installed
@@ -19,7 +20,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit lessons draw notebooks assignments site bench pins clean
+.PHONY: help setup lab play test browser-test lint unit lessons draw notebooks assignments site bench pins clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -38,6 +39,9 @@ $(STAMP): pyproject.toml constraints.txt
 lab: $(STAMP) ## open JupyterLab on lesson 00
 	$(BIN)/jupyter lab --port $(PORT) $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) $(wildcard notebooks/00_start_here.ipynb)
 
+play: $(STAMP) ## try it on a page: a sentence, dials, three stages: make play PLAY_ARGS="--weights runs/mine"
+	$(BIN)/python -m minimagen.playground $(PLAY_ARGS)
+
 test: lint unit lessons ## check style and types, run all tests and every lesson
 
 lint: $(STAMP)
@@ -47,7 +51,13 @@ lint: $(STAMP)
 
 # One thread a worker: on small networks two processes of one thread each are faster than one of two.
 unit: $(STAMP)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile --ignore tests/browser $(PYTEST_ARGS)
+
+# Chromium is the system's if it has one, else playwright's own, which is then fetched.
+browser-test: $(STAMP) ## drive JupyterLab and the playground in Chromium; pictures go to build/screenshots/
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser]'
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || $(BIN)/python -m playwright install chromium
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -v $(PYTEST_ARGS)
 
 lessons: $(STAMP)
 ifneq ($(NOTEBOOKS),)

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-WIDGETS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")  # of JupyterLab's extensions the page needs no other
 EXAMPLES = """\
 examples:
   python -m minimagen.playground
@@ -38,7 +37,6 @@ def command(args: argparse.Namespace) -> list[str]:
     chosen = [f"--port={args.port}", f"--Voila.ip={args.ip}", *(["--no-browser"] if args.no_browser else [])]
     # One kernel waits ready, so that the page opens at once. A page that is closed gives its memory back.
     kept = ["--VoilaConfiguration.preheat_kernel=True", "--VoilaConfiguration.default_pool_size=1"]
-    kept += [f"--VoilaConfiguration.extension_allowlist={name}" for name in WIDGETS]
     return [str(HERE / "playground.ipynb"), "--template=minimagen", *kept, *chosen]
 
 

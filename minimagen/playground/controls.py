@@ -25,7 +25,7 @@ REPAINT = """\
 <h2>Repaint a part</h2>
 <p>Take the brush, paint over what should change, and say what the whole picture shows then. The rest stays as it is, to
 the pixel.</p>"""
-WAYS = (("noisy, z", "z"), ("believed, x̂", "x"))
+WAYS = (("what it sees: z", "z"), ("what it believes: x̂", "x"))
 NOWHERE = "—"  # no word is chosen
 
 
@@ -59,12 +59,13 @@ class Controls:
         self.examples = [classed(w.Button(description=text, tooltip=why), "chip") for text, why in EXAMPLES.items()]
         self.easel = Easel()
         self.message = w.HTML(note("Loading the networks …"))
+        self.fault = w.HTML()  # the same, where repainting is asked for
 
         self.moment = w.IntSlider(0, min=0, max=0, readout=False, disabled=True, layout=w.Layout(width="auto"))
         self.way = w.ToggleButtons(options=WAYS, tooltips=["what a network is given", "what a network makes of it"])
         self.when = w.HTML()
         self.words = w.ToggleButtons(options=[NOWHERE])
-        self.words_says = w.HTML()
+        self.words_says = w.HTML("<small>Draw something first.</small>")
         self.judged = w.HTML()
 
         self.guidance = w.FloatSlider(4, min=0, max=12, step=0.5, readout_format=".1f", continuous_update=False)
@@ -92,13 +93,14 @@ class Controls:
         ask = column(
             [
                 classed(row([self.prompt, self.draw]), "line"),
+                self.message,
                 classed(w.Box(self.examples), "chips"),
                 classed(w.HTML(WORLD), "world"),
             ]
         )
-        film = column([classed(row([self.way, self.when]), "line", "film"), self.moment])
+        film = classed(column([self.moment, classed(row([self.way, self.when]), "line", "film")]), "winding")
         look = column([w.HTML("<b>Where does it look for a word?</b>"), classed(self.words, "words"), self.words_says])
-        view = column([self.easel, self.message, classed(film, "card"), classed(look, "card"), self.judged])
+        view = column([self.easel, film, classed(look, "card"), self.judged])
         dials = column(
             [
                 w.HTML("<h2>Dials</h2>"),
@@ -121,6 +123,7 @@ class Controls:
                 w.HTML(REPAINT),
                 classed(row([self.brushing, self.width, self.wipe]), "line"),
                 classed(row([self.change, self.repaint]), "line"),
+                self.fault,
             ]
         )
         body = w.Box(

@@ -120,7 +120,12 @@ function render({ model, el }) {
     });
   };
   paint.onpointerup = paint.onpointercancel = lift;
-  const arm = () => paint.classList.toggle("mm-on", model.get("brush") > 0);
+  const arm = () => {
+    const armed = model.get("brush") > 0, box = frame.getBoundingClientRect();
+    const taken = armed && !paint.classList.contains("mm-on");
+    paint.classList.toggle("mm-on", armed);
+    if (taken && (box.top < 0 || box.bottom > innerHeight)) frame.scrollIntoView({ block: "center", behavior: "smooth" });
+  };
   const wipe = () => {
     ink.clearRect(0, 0, MASK, MASK);
     model.set("mask", new DataView(new ArrayBuffer(0)));

@@ -97,6 +97,7 @@ class Playground(w.VBox):
 
     def say(self, text: str, kind: str = "note") -> None:
         self.controls.message.value = note(text, kind)
+        self.controls.fault.value = note(text, kind) if kind == "fault" and self.picture is not None else ""
 
     @property
     def busy(self) -> bool:

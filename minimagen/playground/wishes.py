@@ -77,8 +77,8 @@ def doubts(imagen: Imagen, sentence: str) -> list[str]:
         found += [f"{str(w.message).capitalize()}." for w in heard if "cut off" in str(w.message)]
     untrained = [s.size for s in imagen.stages if getattr(s.denoiser.unet, "untrained", False)]
     if untrained:
-        names = " and ".join(f"{size} px" for size in untrained)
-        found.append(f"The network of {names} is untrained, so expect noise, or no more than an enlarged picture.")
+        names = ", ".join(f"{size} px" for size in untrained)
+        found.append(f"Not yet trained: {names}. Expect noise, or no more than an enlarged picture.")
     return found
 
 
