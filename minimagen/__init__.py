@@ -8,9 +8,15 @@ Names are imported when they are first used, so that `import minimagen` is quick
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if sys.version_info < (3, 11):  # noqa: UP036  pip refuses it too, but a kernel can find the package in other ways
+    raise ImportError(
+        f"minimagen needs Python 3.11 or later, and this is {sys.version.split()[0]}: choose another kernel"
+    )
 
 _HOME = {
     "schedule": ("Schedule", "CosineSchedule", "LinearSchedule", "ShiftedSchedule", "TableSchedule"),

@@ -20,11 +20,13 @@ from typing import Any
 
 import jupytext
 import nbformat
+import yaml
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[1]
 SOURCES, NOTEBOOKS = ROOT / "lessons", ROOT / "notebooks"
 EDITIONS = ("lesson", "learner", "teacher")
+MAP = "{the lessons}"  # in a source's text: there each edition has the table of all lessons, with its links
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # nbgrader's own, so that both ways give the same cell
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
@@ -88,6 +90,8 @@ def edition(
     pending = source.exercises
     for place, cell in enumerate(source.cells):
         made = _code(cell, kind, url) if cell.cell_type == "code" else _text(cell)
+        if cell.cell_type == "markdown" and MAP in made.source:
+            made.source = made.source.replace(MAP, lessons_map(source.path.parent, kind))
         if cell.cell_type == "markdown" and _next_is_exercise(source, place):
             name = pending.pop(0)
             made.source = _announced(made.source, name, kind, source)
@@ -205,20 +209,25 @@ def _opened(text: str, source: Source, kind: str, others: tuple[str, ...], url: 
     if heading != (wanted := f"# {source.number} · {source.title}"):
         raise ValueError(f"{source.path.name} begins with {heading!r}, and its front matter wants {wanted!r}")
     links = _ways(source, kind, others, url)
-    note = f"\n\n{LEARNER}" if kind == "learner" and source.exercises else ""
-    return f"{heading}\n\n{links}\n\n{rest.strip()}{note}"
+    note = LEARNER if kind != "lesson" and source.exercises else ""
+    return "\n\n".join(part for part in (heading, links, rest.strip(), note) if part)
 
 
 def _ways(source: Source, kind: str, others: tuple[str, ...], url: str | None = None) -> str:
-    """Links to the lessons before and after, to the other edition, and to Colab if the project is where it can read."""
+    """Links to the lessons before and after, to the other edition, and to Colab if the project is where it can read.
+
+    None in a classroom, where each assignment has a folder of its own, and answers are not for learners yet.
+    """
+    if kind == "teacher":
+        return ""
     here, parts = others.index(source.name), []
     if here > 0:
         parts.append(f"[← {_spoken(others[here - 1])}]({others[here - 1]}.ipynb)")
-    if source.exercises and kind != "teacher":
+    if source.exercises:
         lesson = kind == "lesson"
         parts.append(f"[do the exercises yourself](exercises/{source.name}.ipynb)" if lesson else "")
         parts.append("" if lesson else f"[the lesson with its answers](../{source.name}.ipynb)")
-    if url is not None and kind != "teacher" and (match := re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)/?", url)):
+    if url is not None and (match := re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)/?", url)):
         folder = "notebooks" if kind == "lesson" else "notebooks/exercises"
         colab = f"https://colab.research.google.com/github/{match[1]}/blob/main/{folder}/{source.name}.ipynb"
         parts.append(f"[open in Colab]({colab})")
@@ -229,6 +238,18 @@ def _ways(source: Source, kind: str, others: tuple[str, ...], url: str | None = 
 
 def _spoken(name: str) -> str:
     return f"{name[:2]} {name[3:].replace('_', ' ')}"
+
+
+def lessons_map(folder: Path, kind: str) -> str:
+    """Every lesson with its question, and links to both of its editions; a classroom's assignments lie elsewhere."""
+    rows = ["| | The lesson | The question it answers | Its exercises |", "|---|---|---|---|"]
+    for path in sources(folder):
+        name, about = path.stem, yaml.safe_load(path.read_text().split("---")[1])["lesson"]
+        whole, yours = {"lesson": ("", "exercises/"), "learner": ("../", "")}.get(kind, (None, None))
+        title = about["title"] if whole is None else f"[{about['title']}]({whole}{name}.ipynb)"
+        practice = "" if yours is None else f"[to do]({yours}{name}.ipynb)"
+        rows.append(f"| {name[:2]} | {title} | {about['question']} | {practice} |")
+    return "\n".join(rows)
 
 
 def _next_is_exercise(source: Source, place: int) -> bool:
@@ -255,11 +276,25 @@ def _announced(text: str, name: str, kind: str, source: Source) -> str:
     return f"{text[: head.end()]}\n\n{facts}{text[head.end() :].rstrip()}\n\n{answer}".rstrip()
 
 
+DOOR = """\
+from importlib.util import find_spec
+
+{colab}if find_spec("minimagen_course") is None:
+    raise ImportError("this kernel has no minimagen: run `make lab`, or install the course's wheel (Python 3.11+)")
+
+"""
+COLAB = """\
+if "google.colab" in str(get_ipython()) and find_spec("minimagen_course") is None:
+    %pip install -q git+{url}
+"""
+
+
 def _installed(text: str, url: str | None) -> str:
-    """The import cell; before it, once the project has an address, what Colab installs it by."""
-    if url is None:
-        return text
-    return f'if "google.colab" in str(get_ipython()):\n    %pip install -q git+{url}\n\n{text}'
+    """The import cell, behind a door: where there is no minimagen, or another, it says so.
+
+    Once the project has an address, Colab installs it from there.
+    """
+    return DOOR.format(colab="" if url is None else COLAB.format(url=url)) + text
 
 
 def project_url(root: Path = ROOT) -> str | None:

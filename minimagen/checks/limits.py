@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
-SECONDS = 20.0  # a check's inputs are tiny; whoever needs longer is in a loop
+SECONDS = 10.0  # a check's inputs are tiny; whoever needs longer is in a loop
 GIGABYTES = 2.0
 CHARACTERS = 2_000
 
@@ -54,7 +54,7 @@ def bounded(seconds: float = SECONDS, gigabytes: float = GIGABYTES, characters: 
     """
     out = Clipped(sys.stdout, characters)
     try:
-        with _clock(seconds), _memory(gigabytes), redirect_stdout(out), redirect_stderr(out):  # type: ignore[type-var]
+        with _clock(seconds), _memory(gigabytes), redirect_stdout(out), redirect_stderr(out):
             yield
     finally:
         if out.more:
