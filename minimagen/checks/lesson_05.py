@@ -226,6 +226,15 @@ def sign_lost(x_c: float, x_u: float, scale: float) -> float:
     return scale * x_c + (scale - 1) * x_u
 
 
+FORMULAS: dict[str, Callable[..., float]] = {
+    "Imagen": imagen,
+    "Ho and Salimans": ho_and_salimans,
+    "from the null": from_the_null,
+    "in percent": in_percent,
+    "sign lost": sign_lost,
+}
+
+
 def formulas(generator: torch.Generator) -> list[Case]:
     scale = 2 + float(torch.rand((), generator=generator))
     return [

@@ -5,6 +5,7 @@ curves, schedules, histograms, bars      numbers: each with axes, a caption, and
 closeup                         one place of several pictures, enlarged
 ranges, board                   scores with their intervals: lines in panels, and a list of categories
 noise_level                     one picture at one t, and where on its schedule that is
+clouds                          points in the plane, panel by panel
 heads, reading                  attention: who takes how much from whom
 words, groups                   where words lie, and bars for several encoders
 fans, cut                       the values of x̂ by step, and where a percentile cuts them
@@ -12,6 +13,7 @@ explore, film, progress         widgets; explore and film leave a static figure 
 """
 
 from .closeup import closeup as closeup
+from .clouds import clouds as clouds
 from .curves import bars as bars
 from .curves import curves as curves
 from .curves import histograms as histograms
