@@ -172,8 +172,8 @@ def test_what_goes_beyond_is_remembered_before_it_is_cut():
 def test_the_plan_asks_each_thing_once_and_what_matters_first():
     points = plan()
     assert len(set(points)) == len(points)
-    assert {p.start for p in points[:15]} == {"noise", "restyled", "drawn", "true"}
-    assert {p.threshold for p in points[:8]} == {"none", "static", "dynamic"}
+    assert {p.start for p in points[:16]} == {"noise", "restyled", "drawn", "true"}
+    assert {p.threshold for p in points[:5]} == {"none", "static", "dynamic"}
     assert all(p.solver == "ddim" or p.eta == 0 for p in points)
 
 
