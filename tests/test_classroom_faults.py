@@ -35,7 +35,7 @@ def exact_x(z, pictures, alpha, sigma):
 """
 GREEDY = """\
 def ddim_step(z, x, alpha_t, sigma_t, alpha_s, sigma_s):
-    rows = [z]
+    rows = [z] * 50_000_000
     while True:
         rows = rows + rows
 """
