@@ -105,7 +105,7 @@ def _compose(stages: Sequence[Stage], text: Text, null: Text, noise: Sequence[Te
     picture = first = None
     for stage, z in zip(stages, noise):
         cond = Cond(text)
-        if picture is not None:
+        if picture is not None and first is not None:
             picture = first if changed.get("always_first") else picture
             if changed.get("noise_first"):
                 low_res = stage.upsample(stage.augment(picture, stage.aug), stage.size)
