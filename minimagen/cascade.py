@@ -26,6 +26,7 @@ from torch import Tensor
 from . import stored
 from .conditioning import Cond, Generators, Text, augment, noise_like, upsample
 from .denoiser import Denoiser, Dynamic, Guided, Thresholded, guide
+from .pictures import to_rgb
 from .sampler import Step, ddim, sample, times
 
 BATCH_PIXELS = 4 * 256 * 256  # a chunk of `draw`, so that many pictures need no more memory than a few
@@ -134,14 +135,18 @@ def to_pil(images: Tensor) -> list[Image.Image]:
 
 
 def from_pil(images: Image.Image | Sequence[Image.Image] | Tensor, size: int | None = None) -> Tensor:
-    """PIL, of any mode and square or not → (B, 3, size, size) in [−1, 1]; the middle square is kept. Tensors pass."""
+    """PIL, of any mode and square or not → (B, 3, size, size) in [−1, 1]; the middle square is kept. Tensors pass.
+
+    Pictures are turned as their camera says, and laid on white where they are transparent.
+    """
     if isinstance(images, Tensor):
         return images if images.ndim == 4 else images[None]
     images = [images] if isinstance(images, Image.Image) else list(images)
     side = size or min(images[0].size)
     rows = []
     for image in images:
-        image, edge = image.convert("RGB"), min(image.size)
+        image = to_rgb(image)
+        edge = min(image.size)
         left, top = (image.width - edge) // 2, (image.height - edge) // 2
         square = image.resize((side, side), Image.Resampling.LANCZOS, box=(left, top, left + edge, top + edge))
         rows.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))

@@ -121,8 +121,8 @@ def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: i
     return (stream.shuffle(shuffle, seed=seed) if shuffle else stream).map(item)
 
 
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """A picture of any mode → the middle square, (3, size, size) in [−1, 1]."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode in plain colours: turned as its camera says, laid on white where it is transparent."""
     image = ImageOps.exif_transpose(image)
     if (
         image.mode.startswith("I") or image.mode == "F"
@@ -132,7 +132,12 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return image.convert("RGB")
+
+
+def to_tensor(image: Image.Image, size: int) -> Tensor:
+    """A picture of any mode → the middle square, (3, size, size) in [−1, 1]."""
+    image = ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 

@@ -75,16 +75,17 @@ def _table(rows: list[list], titles: list[list[str]], names: list[str], caption:
     columns, left = max(map(len, rows)), 24 if any(names) else 2
     cell = (round(width * DPI) - left - 2) // columns - GAP
     inks = [[_fitted(pixels(picture), cell) for picture in row] for row in rows]
-    cell = max(max(ink.shape[:2]) for row in inks for ink in row)  # so that no room is left between
+    cell = max(ink.shape[1] for row in inks for ink in row)  # so that no room is left between
+    heights = [max(ink.shape[0] for ink in row) for row in inks]
     above = [max((20 * (t.count("\n") + 1) for t in line if t), default=0) for line in titles]  # room for titles
-    figure = page((sum(above) + len(rows) * (cell + GAP) + 4) / DPI, caption, width, layout="none")
+    figure = page((sum(above) + sum(heights) + len(rows) * GAP + 4) / DPI, caption, width, layout="none")
     total_width, total_height = (round(v * DPI) for v in figure.get_size_inches())
     top = total_height - 2
     for r, row in enumerate(inks):
         top -= above[r]
         for k, ink in enumerate(row):
             x, side = left + k * (cell + GAP) + (cell - ink.shape[1]) // 2, ink.shape[:2]
-            y = top - cell + (cell - side[0]) // 2
+            y = top - heights[r] + (heights[r] - side[0]) // 2
             place = (x / total_width, y / total_height, side[1] / total_width, side[0] / total_height)
             ax = figure.add_axes(place, frameon=False, xticks=[], yticks=[])
             ax.grid(False)
@@ -92,7 +93,7 @@ def _table(rows: list[list], titles: list[list[str]], names: list[str], caption:
             ax.set_title(titles[r][k], pad=5)
             if k == 0 and names:
                 ax.set_ylabel(names[r])
-        top -= cell + GAP
+        top -= heights[r] + GAP
     return figure
 
 
