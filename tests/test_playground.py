@@ -106,9 +106,7 @@ def test_what_the_world_does_not_hold_is_said():
 def test_an_untrained_network_is_said():
     imagen = cascade()
     imagen.stages[1].denoiser.unet.untrained = True
-    assert doubts(imagen, "a cube") == [
-        "The network of 32 px is untrained, so expect noise, or no more than an enlarged picture."
-    ]
+    assert doubts(imagen, "a cube") == ["Not yet trained: 32 px. Expect noise, or no more than an enlarged picture."]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +216,7 @@ def test_draw_shows_each_stage_and_keeps_the_picture():
     p.controls.easel.observe(lambda change: seen.append(change["new"]), "picture")
     p.controls.prompt.value = "a red cube"
     p.controls.draw.click()
-    assert len(seen) == 7 == len(p.frames)
+    assert len(seen) == 7 == len(p.film.frames)
     expected = reading().draw("a red cube", seed=0)[0]
     assert np.array_equal(p.picture, expected)
     assert np.array_equal(opened(p.controls.easel.final), expected)
@@ -285,11 +283,11 @@ def test_the_film_can_be_wound_and_shows_what_is_believed():
     p.controls.prompt.value = "a red cube"
     p.draw()
     p.controls.moment.value = 2
-    assert p.controls.easel.picture == p.frames[1].z and "step 2 of 4" in p.controls.when.value
+    assert p.controls.easel.picture == p.film.frames[1].z and "step 2 of 4" in p.controls.when.value
     p.controls.way.value = "x"
-    assert p.controls.easel.picture == p.frames[1].x
+    assert p.controls.easel.picture == p.film.frames[1].x
     p.controls.easel.picked = {"stage": 1, "time": 1}
-    assert p.controls.easel.picture == p.frames[-1].x and p.controls.easel.chosen == 1
+    assert p.controls.easel.picture == p.film.frames[-1].x and p.controls.easel.chosen == 1
     assert "32 pixels wide" in p.controls.easel.told
 
 
@@ -354,14 +352,14 @@ def test_a_drawing_goes_on_aside_and_can_be_stopped():
     p.controls.prompt.value = "a red cube"
     p.draw()
     assert p.busy and p.controls.draw.description == "Stop"
-    until(lambda: len(p.frames) > 1)
+    until(lambda: len(p.film.frames) > 1)
     p.controls.examples[0].click()
     assert p.controls.prompt.value == "a red cube", "an example waits for its turn"
     p.draw()
     until(lambda: not p.busy)
-    assert "Stopped" in p.controls.message.value and 1 < len(p.frames) < 128 and p.picture is None
+    assert "Stopped" in p.controls.message.value and 1 < len(p.film.frames) < 128 and p.picture is None
     p.controls.moment.value = 1
-    assert p.controls.easel.picture == p.frames[0].z
+    assert p.controls.easel.picture == p.film.frames[0].z
 
 
 def until(true) -> None:

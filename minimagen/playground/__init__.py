@@ -6,6 +6,7 @@
 wishes      what is asked for, and what is wrong with it, in plain words
 painting    the steps of a drawing as pictures that a browser can show
 words       where in the picture the network looks at each word
+film        one drawing on the page: its frames, its stages, its words
 easel       the picture on the page, on which a mask can be painted
 page        the page itself
 """

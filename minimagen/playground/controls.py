@@ -64,7 +64,7 @@ class Controls:
         self.moment = w.IntSlider(0, min=0, max=0, readout=False, disabled=True, layout=w.Layout(width="auto"))
         self.way = w.ToggleButtons(options=WAYS, tooltips=["what a network is given", "what a network makes of it"])
         self.when = w.HTML()
-        self.words = w.ToggleButtons(options=[NOWHERE])
+        self.words = w.ToggleButtons(options=[(NOWHERE, -1)])
         self.words_says = w.HTML("<small>Draw something first.</small>")
         self.judged = w.HTML()
 

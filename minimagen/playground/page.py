@@ -14,18 +14,15 @@ from PIL import Image
 
 from minimagen import toyland
 from minimagen.cascade import Imagen
-from minimagen.conditioning import Text
 from minimagen.denoiser import Dynamic, Static
 
 from . import painting
-from .controls import NOWHERE, Controls, classed, note
+from .controls import Controls, classed, note
+from .film import Film
 from .painting import Frame
 from .wishes import EXAMPLES, Wish, doubts, plainly
-from .words import Word, gaze, words
 
 WEIGHTS = "MINIMAGEN_WEIGHTS"  # the folder of weights, from the command line to the page; unset = those that ship
-STAGES = ("a first idea", "its surfaces", "the details")  # what each stage brings
-LOOK_AT = 0.5  # the time at which the larger stages' pictures are asked where the first network looked
 
 
 class Stopped(Exception):
@@ -43,14 +40,12 @@ class Playground(w.VBox):
         self, imagen: Imagen | None = None, *, judge: Callable[..., Any] | None = toyland.judge, aside: bool = True
     ) -> None:
         self.imagen, self.judge, self.aside = imagen, judge, aside
-        self.frames: list[Frame] = []
         self.picture: Image.Image | None = None
-        self.shown: Wish | None = None  # what the frames are of
-        self.sentence: list[Word] = []
-        self.text: Text | None = None
-        self._ends = Event()
-        self._work: Thread | None = None
+        self.shown: Wish | None = None  # what the picture is of
+        self.busy = False  # loading or drawing; the judge may take its time after that
+        self._ends, self._job = Event(), object()
         c = self.controls = Controls()
+        self.film = Film(c)
         for button, clicked in (
             (c.draw, self.draw),
             (c.roll, self.roll),
@@ -64,12 +59,12 @@ class Playground(w.VBox):
         for box, submitted in ((c.prompt, self.draw), (c.change, self.repaint)):
             box.on_msg(lambda _, said, buffers, go=submitted: go() if said.get("event") == "submit" else None)
         for control in (c.moment, c.way):
-            control.observe(lambda _: self.look(), "value")
-        c.words.observe(lambda _: self.light(), "value")
+            control.observe(lambda _: self._look(self.film.wound), "value")
+        c.words.observe(lambda _: self._look(self.film.light), "value")
         for control in (c.brushing, c.width):
             control.observe(lambda _: self.take_brush(), "value")
         c.threshold.observe(lambda _: self.thresholds(), "value")
-        c.easel.observe(lambda change: self.pick(change["new"]["stage"]), "picked")
+        c.easel.observe(lambda change: self._look(lambda: self.film.pick(change["new"]["stage"])), "picked")
         super().__init__(c.arranged())
         classed(self, "play")
         self._apart(self.load)
@@ -77,31 +72,30 @@ class Playground(w.VBox):
     # Work, aside or here
 
     def _apart(self, work: Callable[[], None]) -> None:
-        """Do this aside, and say on the page what goes wrong."""
+        """Do this aside, and say on the page what goes wrong, unless other work has begun since."""
+        self.busy, self._job = True, (job := object())
 
         def run() -> None:
+            said = None
             try:
                 work()
             except Stopped:
-                self.say("Stopped.")
+                said = ("Stopped.", "note")
             except Exception as fault:  # of a widget's callbacks nothing else is seen
-                self.say(plainly(fault), "fault")
-            finally:
+                said = (plainly(fault), "fault")
+            if self._job is job:
                 self._rest()
+                if said:
+                    self.say(*said)
 
-        self._work = Thread(target=run, daemon=True) if self.aside else None
-        if self._work is None:
-            run()
+        if self.aside:
+            Thread(target=run, daemon=True).start()
         else:
-            self._work.start()
+            run()
 
     def say(self, text: str, kind: str = "note") -> None:
         self.controls.message.value = note(text, kind)
         self.controls.fault.value = note(text, kind) if kind == "fault" and self.picture is not None else ""
-
-    @property
-    def busy(self) -> bool:
-        return self._work is not None and self._work.is_alive()
 
     def stop(self) -> None:
         """End what is being drawn, after the step at hand."""
@@ -109,11 +103,18 @@ class Playground(w.VBox):
 
     def _rest(self) -> None:
         """The controls as they are while nothing is drawn."""
-        c = self.controls
+        c, self.busy = self.controls, False
         c.draw.description, c.draw.disabled = "Draw", self.imagen is None
-        c.moment.disabled = not self.frames
-        c.moment.max = max(len(self.frames), 1)
+        self.film.end()
         c.brushing.disabled = c.repaint.disabled = self.picture is None
+
+    def _look(self, look: Callable[[], None]) -> None:
+        """Look at what is drawn; while something is being drawn, there is nothing to wind."""
+        if not self.busy:
+            try:
+                look()
+            except Exception as fault:
+                self.say(plainly(fault), "fault")
 
     # Loading
 
@@ -127,7 +128,8 @@ class Playground(w.VBox):
         c.size.options = [(f"{size} px", size) for size in sizes]
         c.size.value = sizes[-1]
         self.reset()
-        self._cards([])
+        self.film.stages = self.imagen.stages
+        self.film.cards()
         self.say("Ready. Write a sentence, or choose one of the examples.")
 
     def reset(self) -> None:
@@ -194,19 +196,14 @@ class Playground(w.VBox):
         warned = doubts(self.imagen, wish.sentence())
         self.say(" ".join(warned) or "Drawing …")
         of = painting.lengths(self.imagen, wish)
-        frames: list[Frame] = []
 
         def show(frame: Frame) -> None:
             if ends.is_set():
                 raise Stopped
-            if not frames:
-                self._clear(of)
-            frames.append(frame)
-            self.frames = frames
-            self._present(frame)
-            c.moment.value = len(frames)
-            if frame.index == 0 or frame.index + 1 == frame.of or frame.index % 8 == 7:
-                self._cards(of)
+            if frame.stage == frame.index == 0:
+                self.film.begin()
+                self.picture = None
+            self.film.add(frame, of)
 
         c.brushing.value = False
         picture = painting.paint(self.imagen, wish, show, **onto)
@@ -215,92 +212,18 @@ class Playground(w.VBox):
         c.easel.final = painting.png(picture, wish)
         c.easel.filename = "-".join("".join(x if x.isalnum() else " " for x in wish.prompt).split())[:60] + ".png"
         c.change.value = wish.sentence()
-        self._read(wish)
+        self.film.read(self.imagen, wish.sentence())
         self.say(" ".join(warned))
-        self._judge(wish, picture)
+        self._rest()
+        self._judge(picture)
 
-    def _clear(self, of: list[int]) -> None:
-        """Make room for a new picture, now that its first step is here."""
-        c = self.controls
-        c.easel.final, c.easel.veil, c.judged.value, c.words_says.value = b"", b"", "", ""
-        c.words.options, self.sentence, self.picture = [NOWHERE], [], None
-        c.moment.disabled, c.moment.min, c.moment.max = True, 1, sum(of)
-
-    def _read(self, wish: Wish) -> None:
-        """The words to choose from."""
-        assert self.imagen is not None
-        c, encoder = self.controls, self.imagen.text
-        if not hasattr(encoder, "tokens") or not getattr(self.imagen.stages[0].denoiser.unet.config, "attends_text", 0):
-            return
-        self.sentence, self.text = words(encoder, wish.sentence()), self.imagen.encode([wish.sentence()])[0]
-        c.words.options = [(NOWHERE, -1), *((word.text, i) for i, word in enumerate(self.sentence))]
-        c.words_says.value = "<small>Choose a word. Wind the film back to see it earlier.</small>"
-
-    def _judge(self, wish: Wish, picture: Image.Image) -> None:
+    def _judge(self, picture: Image.Image) -> None:
         """What the judge, which has not read the sentence, sees in the picture."""
         if self.judge is None:
             return
-        self.controls.judged.value = note(f"The judge, who has not read the sentence, sees: {self.judge(picture)[0]}.")
-
-    # Looking
-
-    def _present(self, frame: Frame) -> None:
-        """Put one frame on the easel."""
-        c = self.controls
-        way = "given the noisy picture" if c.way.value == "z" else "the believed picture"
-        with c.easel.hold_sync():
-            c.easel.sharp, c.easel.chosen = frame.sharp, frame.stage
-            c.easel.told = f"{frame.size} pixels wide, step {frame.index + 1} of {frame.of}, {way}"
-            c.easel.picture = getattr(frame, c.way.value)
-        c.when.value = f"<small>{frame.size} px, step {frame.index + 1} of {frame.of}, t = {frame.t:.2f}</small>"
-
-    def _cards(self, of: list[int]) -> None:
-        """The stages below the picture: how far each is, and its own small picture."""
-        if self.imagen is None:
-            return
-        cards = []
-        for i, stage in enumerate(self.imagen.stages):
-            frame = next((f for f in reversed(self.frames) if f.stage == i), None)
-            about = STAGES[min(i, 2)] if i < len(of) or not of else "left out"
-            share, small = (frame.done, painting.thumb(frame.x)) if frame else (0.0, b"")
-            cards.append({"name": f"{stage.size} px", "about": about, "share": share, "thumb": small})
-        self.controls.easel.stages = cards
-
-    def frame(self) -> Frame | None:
-        """The frame that the film stands at."""
-        at = self.controls.moment.value - 1
-        return self.frames[min(max(at, 0), len(self.frames) - 1)] if self.frames else None
-
-    def look(self) -> None:
-        """The film was wound."""
-        if (frame := self.frame()) is not None and not self.busy:
-            self._present(frame)
-            self.light()
-
-    def pick(self, stage: int) -> None:
-        """A stage was clicked: wind the film to its end."""
-        last = max((i for i, f in enumerate(self.frames, 1) if f.stage == stage), default=None)
-        if last is not None and not self.busy:
-            self.controls.moment.value = last
-
-    def light(self) -> None:
-        """Let a light fall where the network looks at the chosen word."""
-        c, frame = self.controls, self.frame()
-        if self.busy or frame is None or self.imagen is None or self.text is None:
-            return
-        if c.words.value in (NOWHERE, -1, None):
-            c.easel.veil = b""
-            return
-        if frame.state is None:  # a larger stage: ask the first one, at the middle of its way
-            frame = min((f for f in self.frames if f.state is not None), key=lambda f: abs(f.t - LOOK_AT))
-        assert frame.state is not None
-        word = self.sentence[c.words.value]
-        try:
-            c.easel.veil = painting.veil(gaze(self.imagen.stages[0], self.text, frame.state, frame.t, word))
-            said = f"Bright is where the 64 px network looks at “{word.text}”, at t = {frame.t:.2f}."
-            c.words_says.value = f"<small>{note(said.replace('64 px', f'{frame.size} px'))}</small>"
-        except Exception as fault:
-            self.say(plainly(fault), "fault")
+        sees = self.judge(picture)[0]
+        if self.picture is picture:  # and not another by now
+            self.controls.judged.value = note(f"The judge, who has not read the sentence, sees: {sees}.")
 
     # The brush
 
@@ -308,7 +231,7 @@ class Playground(w.VBox):
         c = self.controls
         c.easel.brush = c.width.value if c.brushing.value else 0.0
         if c.brushing.value:
-            c.words.value = c.words.options[0][1] if isinstance(c.words.options[0], tuple) else NOWHERE
+            c.words.value = -1  # a veil would hide what is painted
 
     def wipe(self) -> None:
         """Take the mask away, here and in the browser."""

@@ -75,7 +75,7 @@ def says(page, text: str, part: str = ".mm-ask") -> None:
 def drawn(page) -> None:
     """Wait for the end of a drawing."""
     page.wait_for_selector(".mm-save.mm-on", state="attached")
-    says(page, "Draw")
+    page.wait_for_function("() => document.querySelector('.mm-ask .mm-go').innerText === 'Draw'")
 
 
 def hashed(page) -> str:
