@@ -25,7 +25,7 @@ from minimagen.show import tracing
 from minimagen.toyland.parsing import parse
 from minimagen.unet import UNetConfig
 
-READER = UNetConfig(size=16, channels=(16, 32), layers=(1, 1), attention=("none", "text"), head_dim=8, text_dim=32)
+READER = UNetConfig(size=16, channels=(16, 32), layers=(1, 1), attention=("text", "text"), head_dim=8, text_dim=32)
 
 
 class Letters:
@@ -178,13 +178,14 @@ def test_pieces_become_words_and_a_quoted_word_stays_one():
     ]  # fmt: skip
 
 
-def test_the_gaze_at_all_words_together_is_everywhere_and_at_one_it_is_its_share():
+def test_the_gaze_at_a_word_is_its_share_among_all_of_them():
     stage, text = reading().stages[0], Letters()(["a red cube"])
     z = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     maps = tracing.attention_to_text(stage.denoiser.unet, z, torch.tensor([499.0]), Cond(text))
     heat = gaze(stage, text, z, 0.5, Word("red", (1,)))
-    assert heat.shape == (8, 8) and heat.min() == 0 and heat.max() == 1
-    only = [m[0, 1] / m[0].sum(0) for m in maps.values()]
+    assert heat.shape == (16, 16) and heat.min() == 0 and heat.max() == 1
+    assert {m.shape[-1] for m in maps.values()} == {8, 16}, "and only the finest are asked"
+    only = [m[0, 1] / m[0].sum(0) for m in maps.values() if m.shape[-1] == 16]
     mean = sum((m - m.min()) / (m.max() - m.min()) for m in only)
     assert torch.allclose(heat, (mean - mean.min()) / (mean.max() - mean.min()), atol=1e-5)
     assert gaze(stage, text, z, 0.5, Word("all", (0, 1, 2, 3))).isfinite().all()

@@ -13,7 +13,7 @@ from .painting import Frame
 from .words import Word, gaze, words
 
 STAGES = ("a first idea", "its surfaces", "the details")  # what each stage brings
-LOOK_AT = 0.5  # the time at which the larger stages' pictures are asked where the first network looked
+LOOK_AT = 0.4  # the time at which the larger stages' pictures are asked where the first network looked
 
 
 class Film:

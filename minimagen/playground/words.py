@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from minimagen.cascade import Stage
@@ -41,9 +40,10 @@ def words(encoder: Any, sentence: str) -> list[Word]:
 
 @torch.no_grad()
 def gaze(stage: Stage, text: Text, z: Tensor, t: float, word: Word) -> Tensor:
-    """How much each place of the picture looks at a word, (H, W) in [0, 1], the mean over the layers that read text.
+    """How much each place of the picture looks at a word, (H, W) in [0, 1]: the mean over the finest layers with text.
 
-    Each layer's map is the share of the word among all tokens, from its least to its most.
+    Each layer's map is the share of the word among all tokens, from its least to its most. Coarser layers look at the
+    picture's borders as much as at its things, and are left out.
     """
     unet = stage.denoiser.unet
     time = stage.denoiser.network_time(torch.full((1,), t, device=z.device))
@@ -51,11 +51,9 @@ def gaze(stage: Stage, text: Text, z: Tensor, t: float, word: Word) -> Tensor:
     if not maps:
         raise ValueError("this network does not attend to single words")
     edge = max(m.shape[-1] for m in maps.values())
-    heat = torch.zeros(1, 1, edge, edge)
-    for weights in maps.values():
-        share = weights[:, list(word.pieces)].sum(1, keepdim=True) / weights.sum(1, keepdim=True)
-        heat += F.interpolate(_full_range(share).cpu(), (edge, edge), mode="bilinear", align_corners=False)
-    return _full_range(heat)[0, 0]
+    finest = [m[0].cpu() for m in maps.values() if m.shape[-1] == edge]  # (L, H, W) each
+    shares = [m[list(word.pieces)].sum(0) / m.sum(0) for m in finest]
+    return _full_range(torch.stack([_full_range(share) for share in shares]).mean(0))
 
 
 def _full_range(heat: Tensor) -> Tensor:
