@@ -271,8 +271,21 @@ def test_every_target_but_files_is_phony_and_help_lists_it():
 
 def test_the_readme_links_the_lessons_that_exist_and_no_others():  # tools/readme.py brings it in step
     linked = set(re.findall(r"\]\((notebooks/[^)]+\.ipynb)\)", README))
-    lessons = {p for p in tracked() if p.parent == ROOT / "notebooks" and p.suffix == ".ipynb"}
+    folders = (ROOT / "notebooks", ROOT / "notebooks" / "exercises")
+    lessons = {p for p in tracked() if p.parent in folders and p.suffix == ".ipynb"}
     assert linked == {p.relative_to(ROOT).as_posix() for p in lessons}
+
+
+def test_an_address_puts_badges_and_the_install_line_on_the_first_page():
+    from tools.readme import current
+
+    plain = current(README)
+    assert "colab.research" not in plain and "python -m hatchling build" in plain
+    page = current(plain, "https://github.com/someone/something")
+    rows = re.findall(r"^\| \d\d \| \[.*$", page, flags=re.M)
+    assert len(rows) == page.count("colab.research.google.com/github/someone/something/blob/main/notebooks/") > 0
+    assert "pip install git+https://github.com/someone/something" in page and "hatchling" not in page
+    assert current(page) == plain, "and without it they go"
 
 
 def test_the_readme_says_what_ships():

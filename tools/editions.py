@@ -30,6 +30,7 @@ MAP = "{the lessons}"  # in a source's text: there each edition has the table of
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # nbgrader's own, so that both ways give the same cell
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 LEVELS = {1: "●○○ a warm-up", 2: "●●○ to think about", 3: "●●● a challenge"}
 LEARNER = (
     "**The exercises' edition.** Cells that say `# YOUR CODE HERE` wait for you; the cell after each checks your "
@@ -227,13 +228,19 @@ def _ways(source: Source, kind: str, others: tuple[str, ...], url: str | None = 
         lesson = kind == "lesson"
         parts.append(f"[do the exercises yourself](exercises/{source.name}.ipynb)" if lesson else "")
         parts.append("" if lesson else f"[the lesson with its answers](../{source.name}.ipynb)")
-    if url is not None and (match := re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)/?", url)):
-        folder = "notebooks" if kind == "lesson" else "notebooks/exercises"
-        colab = f"https://colab.research.google.com/github/{match[1]}/blob/main/{folder}/{source.name}.ipynb"
-        parts.append(f"[open in Colab]({colab})")
+    parts.append(colab(source.name, kind, url))
     if here + 1 < len(others):
         parts.append(f"[{_spoken(others[here + 1])} →]({others[here + 1]}.ipynb)")
     return " · ".join(part for part in parts if part)
+
+
+def colab(name: str, kind: str, url: str | None) -> str:
+    """A badge that opens a notebook in Colab; nothing while the project has no address from which Colab can read."""
+    match = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)/?", url or "")
+    if match is None:
+        return ""
+    path = f"{match[1]}/blob/main/notebooks/{'exercises/' if kind == 'learner' else ''}{name}.ipynb"
+    return f"[![open in Colab]({BADGE})](https://colab.research.google.com/github/{path})"
 
 
 def _spoken(name: str) -> str:

@@ -1,16 +1,27 @@
-"""Bring the first page in step with what is there: links to the lessons that exist, and which weights ship."""
+"""Bring the first page in step with what is there: the lessons that exist, the weights that ship, where to get it.
+
+The project's address comes from pyproject.toml; while it has none, there are no badges, and the wheel is made at home.
+"""
 
 import re
+import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tools.editions import ROOT, colab, project_url
+
+INSTALL = re.compile(r"(<!-- install -->\n).*?(<!-- end -->)", flags=re.S)
 
 
-def lesson_row(row: re.Match) -> str:
-    """| 01 | Title | … → | 01 | [Title](notebooks/01_name.ipynb) | …, where there is such a notebook."""
-    number, title = row[1], re.sub(r"^\[(.*)\]\(.*\)$", r"\1", row[2])
+def lesson_row(row: re.Match, url: str | None = None) -> str:
+    """| 01 | Title | … → | 01 | [Title](notebooks/01_name.ipynb) · [exercises](…) | …, where there is such a file."""
+    number, title = row[1], re.sub(r"^\[(.*?)\]\(.*$", r"\1", row[2])
     found = sorted((ROOT / "notebooks").glob(f"{number}_*.ipynb"))
-    return f"| {number} | [{title}](notebooks/{found[0].name}) |" if found else f"| {number} | {title} |"
+    if not found:
+        return f"| {number} | {title} |"
+    name = found[0].stem
+    parts = [f"[{title}](notebooks/{name}.ipynb)", f"[exercises](notebooks/exercises/{name}.ipynb)"]
+    return f"| {number} | {' · '.join(filter(None, [*parts, colab(name, 'lesson', url)]))} |"
 
 
 def shipped_row(row: re.Match) -> str:
@@ -19,11 +30,19 @@ def shipped_row(row: re.Match) -> str:
     return f"{row[1]} {'yes' if there else 'not yet'} |"
 
 
-def current(page: str) -> str:
-    page = re.sub(r"^\| (\d\d) \| (.*?) \|", lesson_row, page, flags=re.M)
+def install(url: str | None) -> str:
+    """How to get the package without a checkout."""
+    if url is None:
+        return "    python -m hatchling build -t wheel    # then `pip install dist/*.whl`, with Python 3.11 or later\n"
+    return f"    pip install git+{url}    # Python 3.11 or later\n"
+
+
+def current(page: str, url: str | None = None) -> str:
+    page = re.sub(r"^\| (\d\d) \| (.*?) \|", lambda row: lesson_row(row, url), page, flags=re.M)
+    page = INSTALL.sub(lambda found: f"{found[1]}{install(url)}{found[2]}", page)
     return re.sub(r"^(\| `(\w+)/`.*\|) (?:yes|not yet) \|$", shipped_row, page, flags=re.M)
 
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    readme.write_text(current(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    readme.write_text(current(readme.read_text(encoding="utf-8"), project_url()), encoding="utf-8")
