@@ -35,7 +35,7 @@ class Cached(Dataset):
             files.write_json(told, about)
         elif (theirs := files.read_json(told)) != json.loads(json.dumps(about)):
             raise ValueError(f"{self.folder} is a cache of {theirs}, not of {about}: name another folder, or delete it")
-        self._open: dict[int, tuple[Tensor, list[list[str]], Tensor | None]] = {}
+        self._open: dict[int, tuple[dict[str, Tensor], list[list[str]]]] = {}
         self._round: tuple[int, Tensor] | None = None
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -45,13 +45,17 @@ class Cached(Dataset):
                 generator = torch.Generator().manual_seed((self.seed * 1_000_003 + turn) % 2**32)
                 self._round = turn, torch.randperm(self.count, generator=generator)
             k = int(self._round[1][k])
-        images, captions, origins = self._chunk(k // CHUNK)
+        tensors, captions = self._chunk(k // CHUNK)
         row = k % CHUNK
         said = captions[row]
-        item: dict[str, Any] = {"image": images[row].float() / 127.5 - 1}
+        item: dict[str, Any] = {"image": _floats(tensors["images"][row])}
         if said:
             item |= {"caption": said[(turn + k) % len(said)], "captions": said}
-        return item if origins is None else item | {"origin": origins[row]}
+        if "lows" in tensors:
+            item["low"] = _floats(tensors["lows"][row])
+        if "origins" in tensors:
+            item["origin"] = tensors["origins"][row]
+        return item
 
     def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
         return [self[index] for index in indexes]
@@ -75,7 +79,7 @@ class Cached(Dataset):
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.safetensors"
 
-    def _chunk(self, number: int) -> tuple[Tensor, list[list[str]], Tensor | None]:
+    def _chunk(self, number: int) -> tuple[dict[str, Tensor], list[list[str]]]:
         if number not in self._open:
             try:
                 self._open[number] = self._read(number)
@@ -84,23 +88,33 @@ class Cached(Dataset):
                 self._open[number] = self._read(number)
         return self._open[number]
 
-    def _read(self, number: int) -> tuple[Tensor, list[list[str]], Tensor | None]:
+    def _read(self, number: int) -> tuple[dict[str, Tensor], list[list[str]]]:
         tensors = files.load_tensors(self._file(number))
-        captions = json.loads(bytes(tensors["captions"].numpy()).decode())
-        return tensors["images"], captions, tensors.get("origins")
+        return tensors, json.loads(bytes(tensors.pop("captions").numpy()).decode())
 
     def _compute(self, number: int) -> None:
         # a chunk is always whole, even if `count` cuts through it, so that a larger count can go on with it
         indexes = range(number * CHUNK, (number + 1) * CHUNK)
         many = getattr(self.source, "__getitems__", None)
-        images, captions, origins = [], [], []
+        lists: dict[str, list[Tensor]] = {"images": [], "lows": [], "origins": []}
+        captions = []
         for first in range(0, CHUNK, 32):  # a few at a time, which bounds the renderer's memory
             some = indexes[first : first + 32]
             for item in many(some) if many is not None else (self.source[i] for i in some):
-                images.append(((item["image"].cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+                lists["images"].append(_bytes(item["image"]))
                 captions.append(list(item.get("captions") or [item["caption"]] if "caption" in item else []))
+                if "low" in item:
+                    lists["lows"].append(_bytes(item["low"]))
                 if "origin" in item:
-                    origins.append(item["origin"])
+                    lists["origins"].append(item["origin"])
         words = torch.frombuffer(bytearray(json.dumps(captions).encode()), dtype=torch.uint8)
-        tensors = {"images": torch.stack(images), "captions": words}
-        files.save_tensors(self._file(number), tensors | ({"origins": torch.stack(origins)} if origins else {}))
+        tensors = {name: torch.stack(values) for name, values in lists.items() if values}
+        files.save_tensors(self._file(number), tensors | {"captions": words})
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return ((image.cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _floats(image: Tensor) -> Tensor:
+    return image.float() / 127.5 - 1

@@ -1,6 +1,7 @@
 """Pictures with captions: the toy world, a folder of your own, or streamed shards.
 
-An item is {"image": (3, H, W) float32 in [−1, 1], "caption": str}. Any map-style data set of such items will do, a
+An item is {"image": (3, H, W) float32 in [−1, 1], "caption": str}, for a stage that enlarges also "low", the small
+picture, if it is not to be the large one shrunk. Any map-style data set of such items will do, a
 plain list too; one without a length is an endless stream that is asked for item 0, 1, 2, …
 
     ToylandImages(64)                      rendered as they are needed, for ever
@@ -35,6 +36,8 @@ class ToylandImages(Dataset):
 
     crop: only a random window of so many pixels of the whole picture, at the item's "origin" (x, y); None = off.
     captions: how many ways of saying it an item brings along, for a cache to take turns with.
+    factor: how many times smaller the item's "low" is, the same view rendered at that size; 1 = there is none.
+    A means of the large picture's pixels would still hold traces of patterns that no small picture shows.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ToylandImages(Dataset):
         *,
         crop: int | None = None,
         captions: int = 1,
+        factor: int = 1,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ):
@@ -59,9 +63,9 @@ class ToylandImages(Dataset):
             seed,
             device,
         )
-        self.world = WORLD_VERSION
+        self.world, self.factor = WORLD_VERSION, factor
         told = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "captions": captions, "seed": seed}
-        self.about = told
+        self.about = told | ({"factor": factor} if factor > 1 else {})
 
     def scene(self, index: int) -> Scene:
         from .toyland.compose import random_scene
@@ -93,6 +97,10 @@ class ToylandImages(Dataset):
         if self.crop is not None:
             for item, origin in zip(items, origins, strict=True):
                 item["origin"] = torch.tensor(origin)
+        if self.factor > 1:
+            small = render(scenes, self.size // self.factor, windows, self.device)  # type: ignore[arg-type]
+            for item, low in zip(items, small, strict=True):
+                item["low"] = low
         return items
 
 
@@ -166,8 +174,9 @@ def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     batch: dict[str, Any] = {"image": x}
     if all("caption" in item for item in items):
         batch["caption"] = [item["caption"] for item in items]
-    if all("origin" in item for item in items):
-        batch["origin"] = torch.stack([item["origin"] for item in items])
+    for name in ("origin", "low"):
+        if all(name in item for item in items):
+            batch[name] = torch.stack([item[name] for item in items])
     return batch
 
 

@@ -136,15 +136,18 @@ class Task:
         seeds = dice(self.seed, places, device)
         u = torch.stack([torch.rand(5, generator=g, device=device) for g in seeds])  # (B, 5)
         origin = batch["origin"].to(device) if "origin" in batch else torch.zeros(len(x), 2, device=device).long()
+        low = batch["low"].to(device, torch.float32) if "low" in batch else None
         if self.enlarges and self.crop and x.shape[-1] != self.crop:
-            x, origin = cut(x, self.crop, self.factor, u[:, :2].cpu())
+            window = u[:, :2].cpu()
+            x, origin = cut(x, self.crop, self.factor, window)
+            low = None if low is None else cut(low, self.crop // self.factor, 1, window)[0]
         elif not self.enlarges and x.shape[-1] % self.size:
             raise ValueError(f"the data's pictures are {x.shape[-1]} px; this stage draws {self.size} px")
         elif not self.enlarges and x.shape[-1] > self.size:
             x = shrink(x, x.shape[-1] // self.size)
         cond = Cond(self._text(batch, u[:, 2] < self.drop, device))
         if self.enlarges:
-            low = shrink(x, self.factor)
+            low = shrink(x, self.factor) if low is None else low
             low_res = upsample(low, x.shape[-1])
             if self.stretched:
                 corners = stretch(low, self.factor, origin.to(device), self.size)

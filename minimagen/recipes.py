@@ -25,7 +25,6 @@ from .cascade import Stage, generators, to_pil
 from .conditioning import Text, upsample
 from .data import ToylandImages
 from .denoiser import Denoiser, Dynamic, Static
-from .objective import shrink
 from .resources import data_folder
 from .schedule import CosineSchedule, Schedule, ShiftedSchedule
 from .training import TrainStep, train
@@ -155,9 +154,12 @@ def new_stage(recipe: Recipe, text_dim: int | None, seed: int = 0) -> Stage:
 
 def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0, device: str = "cpu") -> Any:
     """The recipe's pictures: rendered as they are needed, or once, into a folder of `cache`."""
+    factor = FACTOR if recipe.network.enlarges else 1
     if recipe.cache is None or cache is None:
-        return ToylandImages(recipe.size, crop=recipe.crop, seed=seed, device=device)
-    source = ToylandImages(recipe.size, crop=recipe.crop, captions=recipe.captions, seed=seed, device=device)
+        return ToylandImages(recipe.size, crop=recipe.crop, factor=factor, seed=seed, device=device)
+    source = ToylandImages(
+        recipe.size, crop=recipe.crop, captions=recipe.captions, factor=factor, seed=seed, device=device
+    )
     edge = recipe.crop or recipe.size
     return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
 
@@ -272,10 +274,10 @@ def drawn(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) ->
 def enlarged(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:
     """Pictures never trained on: interpolated, enlarged by the network, and the truth; with the PSNR of both."""
     edge = min(stage.size, 256)  # windows of the 1024 px picture, which would be slow to render whole
-    source = ToylandImages(stage.size, "heldout", crop=None if edge == stage.size else edge, seed=1)
+    window = None if edge == stage.size else edge
+    source = ToylandImages(stage.size, "heldout", crop=window, factor=FACTOR, seed=1)
     items = source.__getitems__(range(6))
-    x = torch.stack([item["image"] for item in items]).cpu()
-    small = shrink(x, FACTOR)
+    x, small = (torch.stack([item[name] for item in items]).cpu() for name in ("image", "low"))
     plain = upsample(small, edge)
     part = replace(stage, size=edge)
     *_, last = part.sample(
