@@ -19,6 +19,7 @@ from PIL import Image
 from minimagen import data, files
 from minimagen.cache import CHUNK, Cached
 from minimagen.data import Folder, Order, ToylandImages, batches, collate, shards, to_tensor
+from minimagen.toyland.render import render
 
 
 class Counted:
@@ -358,6 +359,19 @@ def test_toyland_crops_are_windows_of_the_whole_picture():
     assert len(origins) > 1
     with pytest.raises(ValueError, match="a crop of 30 px does not fit"):
         ToylandImages(32, crop=30)
+
+
+def test_the_small_picture_is_the_same_view_rendered_small(tmp_path):
+    source = ToylandImages(64, crop=32, factor=4, captions=2, seed=5)
+    cached = Cached(source, tmp_path, 3)
+    for index in range(3):
+        item, (x, y) = source[index], source.origin(index)
+        whole = render([source.scene(index)], 16)[0]
+        assert (item["low"] - whole[:, y // 4 : y // 4 + 8, x // 4 : x // 4 + 8]).abs().max() < 0.02
+        assert (cached[index]["low"] - item["low"]).abs().max() <= 1 / 255
+    assert collate([source[0], source[1]])["low"].shape == (2, 3, 8, 8)
+    assert "low" not in ToylandImages(64, crop=32)[0]
+    assert "factor" in source.about and "factor" not in ToylandImages(64).about
 
 
 def test_data_reexports_the_cache():

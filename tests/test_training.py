@@ -289,6 +289,18 @@ def test_an_sr_stage_trains_on_crops_and_on_both_ways_of_enlarging():
     assert not torch.allclose(bicubic, corners, atol=1e-3)
 
 
+def test_an_sr_stage_begins_from_the_data_sets_own_small_pictures_if_there_are_any():
+    stage = make(enlarges=True, size=16)
+    task = Task(stage.denoiser, 16, True, crop=8, stretched=0.0, augment=lambda low, *_: low)
+    batch, places = batch_of(4, 16), torch.arange(4)
+    shrunk = {**batch, "low": shrink(batch["image"], 4)}
+    for each in (batch, shrunk, {**batch, "low": -shrunk["low"]}):
+        task(each, places, torch.device("cpu"))
+    without, same, negative = (told[2].low_res for told in stage.denoiser.unet.told)
+    torch.testing.assert_close(same, without)  # the window of the small picture is where the large one's is
+    torch.testing.assert_close(negative, -without)
+
+
 def test_a_small_stage_learns_from_larger_pictures_shrunk():
     task, x = Task(make().denoiser, 8), batch_of(2, 16)
     small = {**x, "image": shrink(x["image"], 2)}
