@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minimagen import resources
+from minimagen import __version__, resources
 from minimagen.show import environment as looked
 from minimagen.show.environment import environment
 
@@ -16,14 +16,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def finding(what):
-    (found,) = [f for f in environment().findings if what in f.what]
+    (found,) = [f for f in environment().findings if f.what.startswith(what)]
     return found
 
 
 def test_what_is_here_is_seen():
     assert finding("Python").fine and finding("PyTorch").fine and finding("diffusers").fine
     assert finding("T5").found == "data/text_encoder/, 7 MB"
-    assert finding("minimagen").found.startswith("0.1.0, Toyland version")
+    assert finding("minimagen").found.startswith(f"{__version__}, Toyland version")
     assert len(environment().findings) == 13
     shown = environment()._repr_html_()
     assert shown.count("<tr>") == 13 and "✓" in repr(environment())
@@ -32,7 +32,7 @@ def test_what_is_here_is_seen():
 def test_what_is_missing_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "data" / "judge").mkdir(parents=True)
     monkeypatch.setattr(resources, "_HERE", tmp_path / "minimagen")
-    missing = finding("1024 px")
+    missing = finding("the third")
     assert not missing.fine and looked.said(missing) == "missing: install minimagen-course again"
     assert not environment().fine and "4 of these want your attention" in repr(environment())
     monkeypatch.setitem(looked.LIBRARIES, "no-such-library", "nothing")
