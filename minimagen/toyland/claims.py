@@ -46,7 +46,7 @@ class Setting:
 
     start "noise": by the 64 px stage. Else they are enlarged to 256 px, at augmentation level `level`, from renders of
     the captions' scenes ("true"), from what the 64 px stage drew ("drawn"), or from renders of plain things whose
-    caption orders a pattern ("restyled").
+    caption orders a pattern ("restyled"). w is the 64 px stage's guidance; only what is restyled is enlarged with it.
     """
 
     start: str = "noise"
@@ -72,6 +72,7 @@ def plan() -> list[Setting]:
     points += [replace(usual, w=2.0, threshold=name) for name in ("dynamic", "none", "static")]
     points += [replace(usual, steps=n, solver="dpm++2m") for n in (4, 8)]
     points += [replace(usual, steps=n, eta=1.0) for n in (4, 16, 8)]
+    points += [Setting("restyled", w=1.0, level=0.5)]
     points += [Setting(start, level=0.1) for start in ("restyled", "drawn", "true")]
     points += [replace(usual, w=16.0, threshold=name) for name in ("dynamic", "none", "static")]
     points += [replace(usual, w=w) for w in (1.5, 3.0)]
@@ -168,6 +169,7 @@ def draw(bench: Bench, setting: Setting, which: Sequence[int]) -> Iterator[tuple
 def enlarge(bench: Bench, setting: Setting, small: Tensor, captions: Sequence[str]) -> Iterator[Tensor]:
     """256 px pictures of small ones, a few at a time."""
     stage = replace(bench.imagen.stages[1], aug=setting.level)
+    stage = replace(stage, guidance=setting.w) if setting.start == "restyled" else stage
     for part in _parts(range(len(captions))):
         rows = list(part)
         yield _sampled(bench, stage, [captions[i] for i in rows], small[rows], rows, 1)
