@@ -49,7 +49,9 @@ def test_a_cut_marks_the_s_of_dynamic_thresholding():
     assert list(line.get_ydata()) == pytest.approx([max(1.0, float(x.abs().flatten().quantile(p))) for x in xs])
     assert line.get_ydata()[0] == 1.0 < line.get_ydata()[-1]
     assert list(dot.get_ydata()) == [line.get_ydata()[3]]
-    assert f"s = {line.get_ydata()[3]:.2f}" in [t.get_text() for t in middle.get_legend().get_texts()]
+    assert middle.get_title().endswith(f"s = {line.get_ydata()[3]:.2f}")
+    (edge,) = middle.get_lines()
+    assert list(edge.get_xdata()) == [line.get_ydata()[3]] * 2
 
 
 def test_burnt_out_is_a_share_of_values():
