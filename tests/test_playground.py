@@ -324,7 +324,7 @@ def test_repainting_keeps_what_was_not_marked():
     assert "paint over what should change" in p.controls.message.value and np.array_equal(p.picture, before)
     p.controls.brushing.value = True
     assert p.controls.easel.brush == p.controls.width.value
-    p.controls.easel.mask = painted(0, 32)
+    p.controls.easel.set_state({"mask": memoryview(painted(0, 32))})  # as a browser sends it
     p.controls.change.value = "a blue cone"
     p.controls.repaint.click()
     after = np.array(p.picture)

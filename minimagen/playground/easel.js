@@ -78,6 +78,8 @@ function render({ model, el }) {
       about.textContent = stage.about;
       bar.style.width = `${100 * stage.share}%`;
       card.disabled = stage.share === 0;
+      if (stage.share === Number(card.dataset.share) && stage.share === 1) return; // it is finished, and shown
+      card.dataset.share = stage.share;
       if (stage.thumb.byteLength) {
         URL.revokeObjectURL(thumb.src);
         thumb.src = URL.createObjectURL(blob(stage.thumb, "image/jpeg"));

@@ -26,7 +26,7 @@ class Easel(anywidget.AnyWidget):
     chosen = t.Int(0).tag(sync=True)  # the stage that is shown
     picked = t.Dict().tag(sync=True)  # {"stage": …, "time": …}, from the browser: a stage was clicked
     brush = t.Float(0.0).tag(sync=True)  # the brush's width as a share of the picture's; 0 = no brush
-    mask = t.Bytes(b"").tag(sync=True)  # from the browser: a PNG, opaque where the brush has been
+    mask = t.CBytes(b"").tag(sync=True)  # from the browser, as a memoryview: a PNG, opaque where the brush has been
     wiped = t.Int(0).tag(sync=True)  # counted up to wipe the mask away
     final = t.Bytes(b"").tag(sync=True)  # the finished picture, to be saved; empty = not yet
     filename = t.Unicode("picture.png").tag(sync=True)

@@ -32,6 +32,7 @@ class Film:
         self.frames, self.words, self.text = [], [], None
         c.easel.final, c.easel.veil, c.judged.value, c.words_says.value = b"", b"", "", ""
         c.words.options, c.moment.disabled = [(NOWHERE, -1)], True
+        self.cards()
 
     def add(self, frame: Frame, of: list[int]) -> None:
         """Show the next step; of: how many each stage takes."""
@@ -40,8 +41,7 @@ class Film:
         self.present(frame)
         c.moment.min, c.moment.max = 1, sum(of)
         c.moment.value = len(self.frames)
-        if frame.index == 0 or frame.index + 1 == frame.of or frame.index % 8 == 7:
-            self.cards(of)
+        self.cards(of)
 
     def end(self) -> None:
         """It can be wound from now on, also if it was stopped half way."""

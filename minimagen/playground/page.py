@@ -213,7 +213,7 @@ class Playground(w.VBox):
         c.easel.filename = "-".join("".join(x if x.isalnum() else " " for x in wish.prompt).split())[:60] + ".png"
         c.change.value = wish.sentence()
         self.film.read(self.imagen, wish.sentence())
-        self.say(" ".join(warned))
+        self.say(" ".join(warned) or "Done. Wind the film back, choose a word, or repaint a part.")
         self._rest()
         self._judge(picture)
 
@@ -232,6 +232,7 @@ class Playground(w.VBox):
         c.easel.brush = c.width.value if c.brushing.value else 0.0
         if c.brushing.value:
             c.words.value = -1  # a veil would hide what is painted
+            self.say("Paint over what should change, say what the whole picture shows then, and press Repaint.")
 
     def wipe(self) -> None:
         """Take the mask away, here and in the browser."""
