@@ -24,7 +24,7 @@ it has no picture.</p></details>"""
 REPAINT = """\
 <h2>Repaint a part</h2>
 <p>Take the brush, paint over what should change, and say what the whole picture shows then. The rest stays as it is, to
-the pixel.</p>"""
+the pixel (lesson 08).</p>"""
 WAYS = (("what it sees: z", "z"), ("what it believes: x̂", "x"))
 NOWHERE = "—"  # no word is chosen
 
@@ -38,6 +38,11 @@ def classed(widget: Any, *names: str) -> Any:
 def note(text: str = "", kind: str = "note") -> str:
     """A line of plain text for an HTML widget."""
     return f'<p class="mm-{kind}" role="status">{html.escape(text)}</p>' if text else ""
+
+
+def line(example: str, what: str) -> w.Text:
+    """A line to write in; `what` is its name for those who hear the page."""
+    return w.Text(placeholder=example, tooltip=what, layout=w.Layout(width="auto"))
 
 
 def dial(name: str, control: w.Widget, says: str) -> w.VBox:
@@ -54,14 +59,15 @@ class Controls:
 
     def __init__(self) -> None:
         self.style = w.HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
-        self.prompt = w.Text(placeholder="a shiny red cube left of a small blue sphere", layout=w.Layout(width="auto"))
+        self.prompt = line("a shiny red cube left of a small blue sphere", "the sentence to draw")
         self.draw = classed(w.Button(description="Draw", disabled=True), "go")
         self.examples = [classed(w.Button(description=text, tooltip=why), "chip") for text, why in EXAMPLES.items()]
         self.easel = Easel()
         self.message = w.HTML(note("Loading the networks …"))
         self.fault = w.HTML()  # the same, where repainting is asked for
 
-        self.moment = w.IntSlider(0, min=0, max=0, readout=False, disabled=True, layout=w.Layout(width="auto"))
+        self.moment = w.IntSlider(0, min=0, max=0, readout=False, disabled=True, tooltip="wind the film")
+        self.moment.layout.width = "auto"
         self.way = w.ToggleButtons(options=WAYS, tooltips=["what a network is given", "what a network makes of it"])
         self.when = w.HTML()
         self.words = w.ToggleButtons(options=[(NOWHERE, -1)])
@@ -81,9 +87,9 @@ class Controls:
         )
 
         self.brushing = w.ToggleButton(description="Brush", tooltip="paint on the picture", disabled=True)
-        self.width = w.FloatSlider(0.16, min=0.04, max=0.5, step=0.02, readout=False, layout=w.Layout(width="auto"))
+        self.width = w.FloatSlider(0.16, min=0.04, max=0.5, step=0.02, readout=False, tooltip="the brush's width")
         self.wipe = classed(w.Button(description="Wipe", tooltip="take the mask away"), "small")
-        self.change = w.Text(placeholder="what the whole picture should show", layout=w.Layout(width="auto"))
+        self.change = line("what the whole picture should show", "the sentence to repaint by")
         self.repaint = classed(w.Button(description="Repaint", disabled=True), "go")
         self.p_dial = dial("Percentile", self.p, "Dynamic only: this share of the values lies inside; 1 is all.")
 
@@ -104,15 +110,23 @@ class Controls:
         dials = column(
             [
                 w.HTML("<h2>Dials</h2>"),
-                dial("Guidance w", self.guidance, "How hard the sentence pulls. 1 is off, much burns the colours."),
                 dial(
-                    "Threshold", self.threshold, "What becomes of values brighter than white: left, cut, or drawn in."
+                    "Guidance w",
+                    self.guidance,
+                    "How hard the sentence pulls. 1 is off, much burns the colours (lesson 05).",
+                ),
+                dial(
+                    "Threshold",
+                    self.threshold,
+                    "What becomes of values brighter than white: left, cut, or drawn in (lesson 06).",
                 ),
                 self.p_dial,
                 dial("Steps", self.steps, "How often the first network looks again. More is slower."),
                 dial("Seed", classed(row([self.seed, self.roll]), "line"), "The noise to begin from: another picture."),
                 dial(
-                    "Augmentation level", self.aug, "Noise on the small picture before it is enlarged: more invention."
+                    "Augmentation level",
+                    self.aug,
+                    "Noise on the small picture before it is enlarged: more invention (lesson 07).",
                 ),
                 dial("Size", self.size, "Where to stop."),
                 self.reset,
