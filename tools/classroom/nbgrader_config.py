@@ -6,7 +6,7 @@ Each line says what it is for; docs/teachers.md of the checkout says more.
 import os
 
 from jupyter_core.utils import run_sync
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import ClearOutput, Execute, LimitOutput
@@ -28,35 +28,19 @@ class Patient(Execute):
     """
 
     def preprocess_cell(self, cell, resources, index):
-        self._late = False
         try:
-            cell, resources = super().preprocess_cell(cell, resources, index)
+            return super().preprocess_cell(cell, resources, index)
         except DeadKernelError:
-            _say(cell, "DeadKernelError", DIED)
-            self._begin_again(resources)
-        else:
-            if self._late and not self._listens():
-                self._begin_again(resources)
-        return cell, resources
-
-    async def _async_handle_timeout(self, timeout, cell=None):
-        self._late = True
-        return await super()._async_handle_timeout(timeout, cell)
-
-    def _listens(self):
-        """Whether the kernel, interrupted, is there again."""
-        try:
-            run_sync(self.kc.wait_for_ready)(timeout=10)
-        except RuntimeError:
-            return False
-        return True
-
-    def _begin_again(self, resources):
-        """A new kernel, with the lesson's import cell run in it."""
+            said = DIED
+        except CellTimeoutError:  # it was interrupted, and does not listen
+            said = LATE
+        cell.outputs.append(new_output("error", ename="Stopped", evalue="", traceback=[said]))
         run_sync(self.km.restart_kernel)(now=True)
         run_sync(self.kc.wait_for_ready)(timeout=120)
-        first = next(c for c in self.nb.cells if c.cell_type == "code")
-        super().preprocess_cell(first.copy(), resources, 0)
+        first = next(i for i, c in enumerate(self.nb.cells) if c.cell_type == "code")
+        if first < index:  # what the lesson imports
+            super().preprocess_cell(self.nb.cells[first], resources, first)
+        return cell, resources
 
 
 class Short(LimitOutput):
@@ -70,16 +54,12 @@ class Short(LimitOutput):
         return super().preprocess_cell(cell, resources, index)
 
 
-def _say(cell, name, text):
-    cell.outputs.append(new_output("error", ename=name, evalue="", traceback=[text]))
-
-
 c = get_config()  # noqa: F821  jupyter hands it in
 
 c.CourseDirectory.course_id = "minimagen"
 
 c.Execute.timeout = SECONDS
-c.Execute.iopub_timeout = 60  # a submission that prints megabytes is slow, and not to blame for more
+c.Execute.iopub_timeout = 30  # for what is still to be shown when a cell has ended
 c.Execute.error_on_timeout = {"ename": "CellTimeoutError", "evalue": "", "traceback": [LATE]}
 c.Execute.skip_cells_with_tag = ""  # a check that is not run has no output, and nbgrader takes that for right
 
