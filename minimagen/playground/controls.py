@@ -45,13 +45,13 @@ def line(example: str, what: str) -> w.Text:
     return w.Text(placeholder=example, tooltip=what, layout=w.Layout(width="auto"))
 
 
-def dial(name: str, control: w.Widget, says: str) -> w.VBox:
-    """A control below its name, and above what it does."""
+def dial(name: str, control: w.Widget, says: str, lesson: str = "") -> w.VBox:
+    """A control below its name, and above what it does and the number of the lesson that explains it."""
     control.layout.width = "auto"
     title = w.HTML(f"<b>{name}</b>")
     if isinstance(control, (w.FloatSlider, w.IntSlider)):
         control.tooltip = name
-    return classed(w.VBox([title, control, w.HTML(f"<small>{says}</small>")]), "dial")
+    return classed(w.VBox([title, control, w.HTML(f"<small>{says}{lesson and f' Lesson {lesson}.'}</small>")]), "dial")
 
 
 class Controls:
@@ -111,14 +111,13 @@ class Controls:
             [
                 w.HTML("<h2>Dials</h2>"),
                 dial(
-                    "Guidance w",
-                    self.guidance,
-                    "How hard the sentence pulls. 1 is off, much burns the colours (lesson 05).",
+                    "Guidance w", self.guidance, "How hard the sentence pulls. 1 is off, much burns the colours.", "05"
                 ),
                 dial(
                     "Threshold",
                     self.threshold,
-                    "What becomes of values brighter than white: left, cut, or drawn in (lesson 06).",
+                    "What becomes of values brighter than white: left, cut, or drawn in.",
+                    "06",
                 ),
                 self.p_dial,
                 dial("Steps", self.steps, "How often the first network looks again. More is slower."),
@@ -126,7 +125,8 @@ class Controls:
                 dial(
                     "Augmentation level",
                     self.aug,
-                    "Noise on the small picture before it is enlarged: more invention (lesson 07).",
+                    "Noise on the small picture before it is enlarged: more invention.",
+                    "07",
                 ),
                 dial("Size", self.size, "Where to stop."),
                 self.reset,
