@@ -47,10 +47,18 @@ function render({ model, el }) {
       veil.src = URL.createObjectURL(blob(bytes, "image/png"));
     }
   };
+  const comeIntoView = () => {
+    const box = frame.getBoundingClientRect();
+    if (box.top < 0 || box.bottom > innerHeight) frame.scrollIntoView({ block: "center", behavior: "smooth" });
+  };
   const offer = () => {
-    const bytes = model.get("final");
+    const bytes = model.get("final"), before = save.hasAttribute("href");
     save.classList.toggle("mm-on", bytes.byteLength > 0);
-    if (!bytes.byteLength) return save.removeAttribute("href");
+    if (!bytes.byteLength) {
+      save.removeAttribute("href");
+      if (before) comeIntoView(); // another picture begins
+      return;
+    }
     URL.revokeObjectURL(save.href);
     save.href = URL.createObjectURL(blob(bytes, "image/png"));
     save.download = model.get("filename");
@@ -123,10 +131,9 @@ function render({ model, el }) {
   };
   paint.onpointerup = paint.onpointercancel = lift;
   const arm = () => {
-    const armed = model.get("brush") > 0, box = frame.getBoundingClientRect();
-    const taken = armed && !paint.classList.contains("mm-on");
+    const armed = model.get("brush") > 0, taken = armed && !paint.classList.contains("mm-on");
     paint.classList.toggle("mm-on", armed);
-    if (taken && (box.top < 0 || box.bottom > innerHeight)) frame.scrollIntoView({ block: "center", behavior: "smooth" });
+    if (taken) comeIntoView();
   };
   const wipe = () => {
     ink.clearRect(0, 0, MASK, MASK);
