@@ -13,6 +13,8 @@ import pytest
 from minimagen import checks
 
 pytest.importorskip("jupytext")
+from classroom import names
+
 from tools import editions, lessons
 
 ROOT = Path(__file__).parents[1]
@@ -178,6 +180,28 @@ def test_the_text_is_spelled_one_way(name):
     captions = " ".join(re.findall(r'caption="([^"]*)"', SOURCES[name].path.read_text()))
     assert re.findall(AMERICAN, f"{text} {captions}") == []
     assert re.findall(SLIPS, f"{text} {captions}", flags=re.I) == []
+
+
+@every_lesson
+def test_an_exercise_that_was_skipped_breaks_nothing(name):
+    """Nobody reads a learner's function but its check and `ready`, which gives the right one in its place."""
+    source = SOURCES[name]
+    for exercise in source.exercises:
+        ready = f"checks.{exercise}.ready({exercise})"
+        cells = [c for c in source.cells if c.cell_type == "code" and c.metadata.get("exercise") != exercise]
+        assert any(ready in c.source for c in cells), f"{exercise} goes to work after its check"
+        for cell in cells:
+            defined, read = names(cell.source.replace(ready, "None"))
+            assert exercise not in read - defined, f"{exercise} is read by\n{cell.source}"
+
+
+@every_lesson
+def test_hints_unfold_in_steps(name):
+    cells = SOURCES[name].cells
+    for text, cell in zip(cells, cells[1:]):
+        if exercise := cell.metadata.get("exercise"):
+            wanted = 1 if getattr(checks, exercise).level == 1 else 2
+            assert text.source.count("<summary>Hint") >= wanted, f"{exercise} has {wanted} hints or more"
 
 
 # What must not be handed out
