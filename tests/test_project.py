@@ -30,6 +30,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/teachers.md")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.M))
 
 
@@ -253,7 +254,7 @@ def test_commands_in_the_pages_exist():
     from minimagen.cli import parser
 
     commands = next(a.choices for a in parser()._actions if isinstance(a.choices, dict))
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in PAGES:
         code = "\n".join(re.findall(r"`[^`\n]+`|^ {4}.*$", (ROOT / page).read_text(), flags=re.M))
         assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= TARGETS
         assert set(re.findall(r"\bminimagen ([a-z]+)", code)) <= set(commands)
@@ -296,9 +297,10 @@ def test_the_readme_says_what_ships():
 
 
 def test_links_in_the_pages_lead_somewhere():
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
-            assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links {target}"
+            there = (ROOT / page).parent / target
+            assert target.startswith("https://") or there.exists(), f"{page} links {target}"
 
 
 def test_the_public_address_stands_in_one_place():
