@@ -15,7 +15,7 @@ from minimagen import checks
 pytest.importorskip("jupytext")
 from classroom import names
 
-from tools import editions, lessons
+from tools import assignments, editions, lessons
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {path.stem: editions.read(path) for path in editions.sources()}
@@ -207,18 +207,15 @@ def test_hints_unfold_in_steps(name):
 # What must not be handed out
 
 
-def solution_lines(source) -> set[str]:
-    """Every line between the markers that says more than `return x`."""
-    regions = re.findall(r"### BEGIN SOLUTION\n(.*?)\s*### END SOLUTION", source.path.read_text(), flags=re.S)
-    lines = {line.strip() for region in regions for line in region.split("\n")}
-    return {line for line in lines if len(line) > 12}
+def test_the_exercises_give_nothing_away_in_metadata_or_beside():
+    assert assignments.leaks(editions.NOTEBOOKS / "exercises", list(SOURCES.values())) == []
 
 
 @every_lesson
 def test_the_learners_edition_has_no_solution_and_no_hidden_test(name):
     text = lessons.paths(name)["learner"].read_text()
     held = "\n".join(c.source for c in notebook(name, "learner").cells)
-    for line in solution_lines(SOURCES[name]):
+    for line in assignments.answers(SOURCES[name]):
         assert line not in held, f"{line!r} gives an answer away"
     for mark in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", ".again(", "jupytext"):
         assert mark not in text
