@@ -13,6 +13,8 @@ page        the page itself
 
 from typing import TYPE_CHECKING, Any
 
+WEIGHTS = "MINIMAGEN_WEIGHTS"  # the folder of weights, from the command line to the page; unset = those that ship
+
 if TYPE_CHECKING:
     from .page import Playground as Playground
 

@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from . import WEIGHTS
+
 HERE = Path(__file__).parent
 EXAMPLES = """\
 examples:
@@ -45,8 +47,6 @@ def main(arguments: list[str] | None = None) -> None:
         from voila.app import Voila
     except ImportError:
         raise SystemExit("the playground needs Voilà: pip install 'minimagen-course[play]'") from None
-    from .page import WEIGHTS
-
     if args.weights is not None:
         if not Path(args.weights).is_dir():
             raise SystemExit(f"there is no folder {args.weights}")

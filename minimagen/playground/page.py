@@ -16,13 +16,11 @@ from minimagen import toyland
 from minimagen.cascade import Imagen
 from minimagen.denoiser import Dynamic, Static
 
-from . import painting
+from . import WEIGHTS, painting
 from .controls import Controls, classed, note
 from .film import Film
 from .painting import Frame
 from .wishes import EXAMPLES, Wish, doubts, plainly
-
-WEIGHTS = "MINIMAGEN_WEIGHTS"  # the folder of weights, from the command line to the page; unset = those that ship
 
 
 class Stopped(Exception):
