@@ -54,8 +54,8 @@ unit: $(STAMP)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile --ignore tests/browser $(PYTEST_ARGS)
 
 # Chromium is the system's if it has one, else playwright's own, which is then fetched.
-browser-test: $(STAMP) ## drive JupyterLab and the playground in Chromium; pictures go to build/screenshots/
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser]'
+browser-test: $(STAMP) ## drive JupyterLab, the playground and the site in Chromium; pictures go to build/screenshots/
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[browser,site]'
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name >/dev/null && exit 0; done; $(BIN)/python -m playwright install chromium
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser -v $(PYTEST_ARGS)
 

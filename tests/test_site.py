@@ -1,10 +1,6 @@
 """The web site of the lessons: every link leads somewhere, every figure and formula is there, wide and narrow."""
 
-import http.server
 import json
-import shutil
-import threading
-from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,7 +14,6 @@ pytest.importorskip("furo", reason="`make site` installs Sphinx, MyST-NB and the
 from tools import editions, lessons, site
 
 SOURCES = [s for s in map(editions.read, editions.sources()) if lessons.paths(s.name)["lesson"].exists()]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +106,12 @@ def test_a_page_is_made_of_a_lesson():
     new, out = nbformat.v4.new_code_cell, nbformat.v4.new_output
     picture = out("display_data", data={"image/png": "aa", "text/plain": "Figure to play with (t): a cube, noisy"})
     cells = [
-        nbformat.v4.new_markdown_cell("[do it](exercises/01_a.ipynb) · [next](02_b.ipynb)"),
+        nbformat.v4.new_markdown_cell("[do it](exercises/01_a.ipynb) · [next](02_b.ipynb) · [later](03_c.ipynb)"),
         new("x", metadata={"jupyter": {"source_hidden": True}}),
         new("y", outputs=[picture]),
     ]
-    text, answer, figure = site.page(nbformat.v4.new_notebook(cells=cells)).cells
-    assert text.source == '<a href="exercises/01_a.ipynb" download>do it</a> · [next](02_b.ipynb)'
+    text, answer, figure = site.page(nbformat.v4.new_notebook(cells=cells), {"01_a", "02_b"}).cells
+    assert text.source == '<a href="exercises/01_a.ipynb" download>do it</a> · [next](02_b.ipynb) · later'
     assert answer.metadata["tags"] == ["hide-input"]
     assert figure.metadata["mystnb"] == {"image": {"alt": "a cube, noisy"}}
 
@@ -127,75 +122,3 @@ def test_a_fault_leaves_the_old_site(tmp_path, monkeypatch):
     with pytest.raises(site.Failed, match="nowhere"):
         site.build(tmp_path, [])
     assert (tmp_path / "index.html").read_text() == "old"
-
-
-# In a browser
-
-LOOK = """() => ({
-  wide: document.scrollingElement.scrollWidth > innerWidth,
-  formulas: document.querySelectorAll("mjx-container svg").length,
-  broken: [...document.images].filter(i => i.complete && !i.naturalWidth && i.loading !== "lazy").length,
-  raw: document.querySelector("article").innerText.includes("\\\\("),
-})"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="`make browser-test` installs playwright")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium here: `apt install chromium`, or another browser of its kind, brings one")
-    with playwright.sync_playwright() as p:
-        found = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def address(folder):
-    """The site on a server of this machine, as on any other."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(1280, 900), (390, 844)], ids=["wide", "phone"])
-def test_the_site_in_chromium(address, browser, size, tmp_path):
-    page = browser.new_context(viewport=dict(zip(("width", "height"), size))).new_page()
-    faults: list[str] = []
-    page.on("request", lambda r: faults.append(r.url) if not r.url.startswith((address, "data:")) else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(f"{address}/index.html")
-    assert not page.evaluate(LOOK)["wide"]
-    page.screenshot(path=tmp_path / "index.png")
-    for source in SOURCES:
-        page.goto(f"{address}/{source.name}.html")
-        if "math notranslate" in page.content():
-            page.wait_for_selector("mjx-container svg", state="attached", timeout=60_000)
-        seen = page.evaluate(LOOK)
-        assert not seen["wide"] and not seen["broken"] and not seen["raw"], (source.name, seen)
-        page.screenshot(path=tmp_path / f"{source.name}.png")
-    hint = page.locator("details", has_text="Hint").first
-    if hint.count():
-        hint.locator("summary").first.click()
-        assert hint.evaluate("d => d.open")
-    folded = page.locator("details.hide").first
-    folded.locator("summary").click()
-    assert "def " in folded.inner_text()
-
-    page.goto(f"{address}/index.html")
-    if size[0] < 600:
-        page.locator("label.nav-overlay-icon").first.click()
-    page.locator("input.sidebar-search").fill("schedule")
-    page.locator("input.sidebar-search").press("Enter")
-    page.wait_for_selector("ul.search li a", timeout=60_000)
-    page.locator("ul.search li a").first.click()
-    page.wait_for_load_state()
-    assert SOURCES and "schedule" in page.locator("article").inner_text().lower()
-    assert faults == []

@@ -23,6 +23,7 @@ from tools.lessons import paths
 
 PAGES = ROOT / "docs" / "site"
 MATHJAX = "sphinx-mathjax-offline"
+LINK = re.compile(r"\[([^\]]+)\]\((?:exercises/)?(\d\d_\w+)\.ipynb\)")
 EXERCISES = re.compile(r"\[([^\]]+)\]\((exercises/[^)]+\.ipynb)\)")
 INDEX = """\
 # minimagen
@@ -59,15 +60,17 @@ class Failed(Exception):
     """A site that could not be built, in words."""
 
 
-def page(nb: NotebookNode) -> NotebookNode:
-    """A lesson as a page: answers folded, figures described, and the exercises as a file to download."""
+def page(nb: NotebookNode, lessons: set[str]) -> NotebookNode:
+    """A lesson as a page: answers folded, figures described, and the exercises as a file to download.
+
+    Of links to other lessons only those stay whose lesson is a page too.
+    """
     for cell in nb.cells:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         if cell.cell_type == "markdown":
-            cell.source = re.sub(
-                r"\[([^\]]+)\]\((exercises/[^)]+\.ipynb)\)", r'<a href="\2" download>\1</a>', cell.source
-            )
+            cell.source = LINK.sub(lambda link: link[0] if link[2] in lessons else link[1], cell.source)
+            cell.source = EXERCISES.sub(r'<a href="\2" download>\1</a>', cell.source)
             cell.source = cell.source.replace("click its bar to see it", "click to see it")
         figures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         if len(figures) == 1 and (said := figures[0].data.get("text/plain")):
@@ -91,9 +94,10 @@ def stage(folder: Path, lessons: list[Source]) -> None:
     shutil.copyfile(ROOT / "docs" / "teachers.md", folder / "teachers.md")
     (static / "mathjax").mkdir()
     shutil.copyfile(mathjax(), static / "mathjax" / "tex-svg.js")
+    there = {source.name for source in lessons}
     for source in lessons:
         ways = paths(source.name)
-        nbformat.write(page(nbformat.read(ways["lesson"], as_version=4)), folder / f"{source.name}.ipynb")
+        nbformat.write(page(nbformat.read(ways["lesson"], as_version=4), there), folder / f"{source.name}.ipynb")
         shutil.copyfile(ways["learner"], download / f"{source.name}.ipynb")
     rows, names = "\n".join(map(row, lessons)), "\n".join(source.name for source in lessons)
     (folder / "index.md").write_text(INDEX.format(rows=rows, lessons=names))
