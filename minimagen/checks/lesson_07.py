@@ -1,4 +1,4 @@
-"""Lesson 07, super-resolution: enlarging in place, noise on the small picture, and the residual's preconditioning."""
+"""Lesson 07, super-resolution: enlarging in place, the residual's preconditioning, and noise on the small picture."""
 
 from __future__ import annotations
 
@@ -118,107 +118,6 @@ def rows_alone(low_res, size):
     k = at.long().clamp(max=n - 2)
     f = at - k
     return low_res[..., k, :] * (1 - f)[:, None] + low_res[..., k + 1, :] * f[:, None]
-
-
-# Noise on the small picture
-
-
-def at_level(low_res: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-    """α u + σ n,  (α, σ) of the cosine schedule at t = level"""
-    alpha, sigma = CosineSchedule()(level, like=low_res)
-    return alpha * low_res + sigma * noise
-
-
-def enlarged_pictures(generator: torch.Generator) -> list[Case]:
-    def case(about: str, level: Tensor, size: int = 4) -> Case:
-        low_res = torch.rand(len(level), 3, size, size, generator=generator) * 1.6 - 0.8
-        return Case(about, (low_res, level, torch.randn(low_res.shape, generator=generator)))
-
-    # four pictures of four pixels a side: there a level of shape (4,) goes along the width without an error
-    return [
-        case("four pictures, each at its own level", torch.rand(4, generator=generator) * 0.4 + 0.1),
-        case("two pictures at the levels 0.25 and 0.5", torch.tensor([0.25, 0.5]), 8),
-        case("level 0, which is off, and level 1", torch.tensor([0.0, 1.0]), 6),
-    ]
-
-
-augmented = Exercise(
-    "augmented",
-    LESSON,
-    reference=at_level,
-    cases=enlarged_pictures,
-    learned="the same jump as in lesson 01, at t = level, for each picture its own.",
-    borrowed=(augment,),
-    points=2,
-    minutes=5,
-    level=1,
-)
-
-
-@augmented.mistake
-def before_normalising(low_res, level, noise):
-    """You brought the picture to [0, 1], added noise there, and went back to [−1, 1]: that doubles the noise and
-    darkens the picture. Noise belongs on the picture as the network sees it, in [−1, 1]."""
-    alpha, sigma = CosineSchedule()(level, like=low_res)
-    return 2 * (alpha * (low_res + 1) / 2 + sigma * noise) - 1
-
-
-@augmented.mistake
-def undimmed(low_res, level, noise):
-    """The noise has its weight σ, but the picture is not dimmed by α, so that the variance grows with the level."""
-    return low_res + CosineSchedule()(level, like=low_res)[1] * noise
-
-
-@augmented.mistake
-def level_for_sigma(low_res, level, noise):
-    """You took the level itself for σ. The level is a time: the schedule says which α and σ belong to it."""
-    sigma = level.view(-1, 1, 1, 1)
-    return (1 - sigma**2).sqrt() * low_res + sigma * noise
-
-
-@augmented.mistake
-def straight(low_res, level, noise):
-    """You mixed (1 − level) u + level n. The level is a time: ask the cosine schedule for α and σ."""
-    level = level.view(-1, 1, 1, 1)
-    return (1 - level) * low_res + level * noise
-
-
-@augmented.mistake
-def shares(low_res, level, noise):
-    """You weighed with α² and σ², which are shares of the variance; picture and noise are multiplied by α and σ."""
-    alpha, sigma = CosineSchedule()(level, like=low_res)
-    return alpha**2 * low_res + sigma**2 * noise
-
-
-@augmented.mistake
-def swapped(low_res, level, noise):
-    """α and σ have changed places: at level 0 the picture must come back as it was."""
-    alpha, sigma = CosineSchedule()(level, like=low_res)
-    return sigma * low_res + alpha * noise
-
-
-@augmented.mistake
-def one_for_all(low_res, level, noise):
-    """Every picture got the first one's level. In training each has its own: ask for
-    `schedule(level, like=low_res)`."""
-    alpha, sigma = CosineSchedule()(level[0])
-    return alpha * low_res + sigma * noise
-
-
-@augmented.mistake
-def along_the_width(low_res, level, noise):
-    """A level of shape (4,) went along the pictures' width, not along the batch, and no error told you. Ask for
-    `schedule(level, like=low_res)`, which has the shape (B, 1, 1, 1)."""
-    alpha, sigma = CosineSchedule()(level)
-    return alpha * low_res + sigma * noise
-
-
-def own_noise(low_res, level, noise):
-    alpha, sigma = CosineSchedule()(level, like=low_res)
-    return alpha * low_res + sigma * torch.randn_like(low_res)
-
-
-augmented.mistake(own_noise, says=RANDOM)
 
 
 # A correction, not a picture
@@ -341,3 +240,104 @@ def out_without_spread(z, u, alpha, sigma, s, network):
 def out_without_sigma(z, u, alpha, sigma, s, network):
     """The σ of c_out is missing: c_out = s σ c_in. Where there is no noise there is nothing left to guess."""
     return _mixed(z, u, alpha, sigma, s, network, out=s * (alpha**2 * s**2 + sigma**2).rsqrt())
+
+
+# Noise on the small picture
+
+
+def at_level(low_res: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+    """α u + σ n,  (α, σ) of the cosine schedule at t = level"""
+    alpha, sigma = CosineSchedule()(level, like=low_res)
+    return alpha * low_res + sigma * noise
+
+
+def enlarged_pictures(generator: torch.Generator) -> list[Case]:
+    def case(about: str, level: Tensor, size: int = 4) -> Case:
+        low_res = torch.rand(len(level), 3, size, size, generator=generator) * 1.6 - 0.8
+        return Case(about, (low_res, level, torch.randn(low_res.shape, generator=generator)))
+
+    # four pictures of four pixels a side: there a level of shape (4,) goes along the width without an error
+    return [
+        case("four pictures, each at its own level", torch.rand(4, generator=generator) * 0.4 + 0.1),
+        case("two pictures at the levels 0.25 and 0.5", torch.tensor([0.25, 0.5]), 8),
+        case("level 0, which is off, and level 1", torch.tensor([0.0, 1.0]), 6),
+    ]
+
+
+augmented = Exercise(
+    "augmented",
+    LESSON,
+    reference=at_level,
+    cases=enlarged_pictures,
+    learned="the same jump as in lesson 01, at t = level, for each picture its own.",
+    borrowed=(augment,),
+    points=2,
+    minutes=5,
+    level=1,
+)
+
+
+@augmented.mistake
+def before_normalising(low_res, level, noise):
+    """You brought the picture to [0, 1], added noise there, and went back to [−1, 1]: that doubles the noise and
+    darkens the picture. Noise belongs on the picture as the network sees it, in [−1, 1]."""
+    alpha, sigma = CosineSchedule()(level, like=low_res)
+    return 2 * (alpha * (low_res + 1) / 2 + sigma * noise) - 1
+
+
+@augmented.mistake
+def undimmed(low_res, level, noise):
+    """The noise has its weight σ, but the picture is not dimmed by α, so that the variance grows with the level."""
+    return low_res + CosineSchedule()(level, like=low_res)[1] * noise
+
+
+@augmented.mistake
+def level_for_sigma(low_res, level, noise):
+    """You took the level itself for σ. The level is a time: the schedule says which α and σ belong to it."""
+    sigma = level.view(-1, 1, 1, 1)
+    return (1 - sigma**2).sqrt() * low_res + sigma * noise
+
+
+@augmented.mistake
+def straight(low_res, level, noise):
+    """You mixed (1 − level) u + level n. The level is a time: ask the cosine schedule for α and σ."""
+    level = level.view(-1, 1, 1, 1)
+    return (1 - level) * low_res + level * noise
+
+
+@augmented.mistake
+def shares(low_res, level, noise):
+    """You weighed with α² and σ², which are shares of the variance; picture and noise are multiplied by α and σ."""
+    alpha, sigma = CosineSchedule()(level, like=low_res)
+    return alpha**2 * low_res + sigma**2 * noise
+
+
+@augmented.mistake
+def swapped(low_res, level, noise):
+    """α and σ have changed places: at level 0 the picture must come back as it was."""
+    alpha, sigma = CosineSchedule()(level, like=low_res)
+    return sigma * low_res + alpha * noise
+
+
+@augmented.mistake
+def one_for_all(low_res, level, noise):
+    """Every picture got the first one's level. In training each has its own: ask for
+    `schedule(level, like=low_res)`."""
+    alpha, sigma = CosineSchedule()(level[0])
+    return alpha * low_res + sigma * noise
+
+
+@augmented.mistake
+def along_the_width(low_res, level, noise):
+    """A level of shape (4,) went along the pictures' width, not along the batch, and no error told you. Ask for
+    `schedule(level, like=low_res)`, which has the shape (B, 1, 1, 1)."""
+    alpha, sigma = CosineSchedule()(level)
+    return alpha * low_res + sigma * noise
+
+
+def own_noise(low_res, level, noise):
+    alpha, sigma = CosineSchedule()(level, like=low_res)
+    return alpha * low_res + sigma * torch.randn_like(low_res)
+
+
+augmented.mistake(own_noise, says=RANDOM)
