@@ -45,6 +45,8 @@ def test_a_closeup_shows_what_lies_in_its_window_and_frames_it():
     whole, part = inks(show.closeup({"one": x}, (0.25, 0.5, 0.5, 0.75)))
     assert part.min() == 1.0, "the window holds the white square and nothing else"
     assert not np.allclose(whole[..., 0], whole[..., 2]), "the frame is in colour"
+    (alone,) = inks(show.closeup({"one": x}, (0.25, 0.5, 0.5, 0.75), whole=False))
+    assert alone.min() == 1.0, "the window alone"
     assert x.max() == 1.0 and x.unique().numel() == 2, "the picture itself is left alone"
     with pytest.raises(ValueError, match="a window is"):
         show.closeup({"one": x}, (0.5, 0.5, 0.5, 0.75))

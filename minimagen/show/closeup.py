@@ -20,12 +20,13 @@ def closeup(
     named: Mapping[str, Tensor | Image.Image],
     window: tuple[float, float, float, float],
     *,
+    whole: bool = True,
     caption: str = "",
     width: float = WIDTH,
 ) -> Figure:
     """Pictures (3, H, W) or PIL by name, of any sizes, and below each what lies in its window.
 
-    window: left, top, right, bottom, from 0 to 1.
+    window: left, top, right, bottom, from 0 to 1. whole False: the windows alone.
     """
     left, top, right, bottom = window
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
@@ -37,7 +38,8 @@ def closeup(
         y0, x0 = int(top * height), int(left * wide)
         parts.append(_larger(x[:, y0 : max(round(bottom * height), y0 + 1), x0 : max(round(right * wide), x0 + 1)]))
         wholes.append(_framed(_larger(x), window))
-    return strip({"whole": wholes, "part of it": parts}, list(named), caption=caption, width=width)
+    rows = {"whole": wholes, "part of it": parts} if whole else {"": parts}
+    return strip(rows, list(named), caption=caption, width=width)
 
 
 def _larger(x: Tensor) -> Tensor:
