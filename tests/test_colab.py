@@ -87,7 +87,8 @@ class Fresh:
         for name, value in self.env.items():
             monkeypatch.setenv(name, value)
         resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(nb, kernel_name="fresh", timeout=600, resources=resources, allow_errors=errors).execute()
+        options = {"resources": resources, "allow_errors": errors, "store_widget_state": False}
+        NotebookClient(nb, kernel_name="fresh", timeout=600, **options).execute()
         return nb
 
 
