@@ -1,0 +1,108 @@
+"""What lies in data/: that it is what the card says, that it fits, and that it draws what it is told.
+
+The bounds stand a little under the card's figures, for a few pictures scatter more than many.
+"""
+
+import json
+import re
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from minimagen import files
+from minimagen.cascade import Imagen
+from minimagen.conditioning import augment, upsample
+from minimagen.recipes import psnr
+from minimagen.resources import data_folder
+from minimagen.toyland.compose import random_scene
+from minimagen.toyland.drawbench import suite
+from minimagen.toyland.judge import shipped
+from minimagen.toyland.language import caption
+from minimagen.toyland.render import render
+from minimagen.toyland.scoring import score
+
+DATA = data_folder()
+NETWORKS = sorted(path.parent.name for path in DATA.glob("*/model.safetensors"))
+MEGABYTE = 1_000_000
+
+
+@cache
+def cascade():
+    return Imagen.from_pretrained()
+
+
+def drawn(prompts, size, seed=0, **options):
+    """(B, 3, size, size): one picture a prompt, with the settings that ship."""
+    *_, last = cascade().stream(prompts, seed=seed, size=size, **options)
+    return last.z.clamp(-1, 1)
+
+
+def truths(size, count=6, first=4_000_000_000):
+    scenes = [random_scene(first + i, "heldout") for i in range(count)]
+    return render(scenes, size), [caption(scene) for scene in scenes]
+
+
+def test_everything_is_there_and_fits():
+    assert NETWORKS == ["judge", "text_encoder", "unet_1024", "unet_256", "unet_64"]
+    sizes = [path.stat().st_size for path in DATA.rglob("*") if path.is_file()]
+    assert max(sizes) < 15 * MEGABYTE and sum(sizes) < 40 * MEGABYTE
+    assert not [p for p in DATA.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_card_names_the_weights_by_their_hash(name):
+    digest = files.sha256(DATA / name / "model.safetensors")
+    card = (DATA / "README.md").read_text(encoding="utf-8")
+    assert digest in re.findall(r"[0-9a-f]{64}", card)
+    config = json.loads((DATA / name / "config.json").read_text(encoding="utf-8"))
+    assert config.get("sha256", digest) == digest
+
+
+def test_it_draws_what_the_sentence_says():
+    prompts = suite("one object", 140)[100:108] + suite("two objects", 140)[100:104]
+    pictures = drawn([p.text for p in prompts], 64)
+    right = [score(reading, p.description) for reading, p in zip(shipped()(pictures), prompts, strict=True)]
+    colours = [s.of("color") for s in right if s.of("color") is not None]
+    assert sum(s.readable for s in right) >= 9
+    assert sum(colours) >= 0.5 * len(colours), [s.wrong for s in right]  # one in ten by chance
+    true = render([p.scene for p in prompts], 64)  # the prompts say little of walls and floors, so 12 pictures scatter
+    assert pictures.mean((0, 2, 3)).sub(true.mean((0, 2, 3))).abs().max() < 0.25
+
+
+def test_the_second_stage_beats_the_interpolation_that_it_begins_from():
+    x, said = truths(256)
+    low, plain = truths(64)[0], psnr(upsample(truths(64)[0], 256), x)
+    assert psnr(drawn_over(low, said, 256, 0.0), x) > plain + 0.2
+    level = 0.1
+    noisy = augment(upsample(low, 256), level, [torch.Generator().manual_seed(i) for i in range(len(low))])
+    assert psnr(drawn_over(low, said, 256, level), x) > psnr(noisy, x) + 5
+
+
+def drawn_over(low, said, size, aug):
+    stage = next(s for s in cascade().stages if s.size == size)
+    text, null = cascade().encode(said)
+    generators = [torch.Generator().manual_seed(i) for i in range(len(low))]
+    with torch.no_grad():
+        *_, last = replace(stage, aug=aug).sample(text, null, low, generator=generators)
+    return last.z.clamp(-1, 1)
+
+
+def test_the_third_stage_beats_the_interpolation_that_it_begins_from():
+    x, said = truths(1024, 1)
+    low = truths(256, 1)[0]
+    assert psnr(drawn_over(low, said, 1024, 0.0), x) > psnr(upsample(low, 1024), x) + 0.2
+
+
+def test_a_sentence_goes_through_all_three_stages():
+    picture = cascade().draw("a large red sphere", seed=1)[0]
+    assert picture.size == (1024, 1024)
+    reading = shipped()([picture])[0]
+    assert "red" in {thing.color for thing in reading.things}
+
+
+def test_every_stage_says_where_it_comes_from():
+    for stage in cascade().stages:
+        assert stage.about["recipe"] in ("base", "sr256", "sr1024")
+        assert stage.about["world"] == 1
