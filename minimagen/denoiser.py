@@ -188,10 +188,11 @@ def without_noise(low_res: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor
     What smooth() keeps holds most of u and little of n, what it drops is the reverse, so each has its own share.
     """
     kept = smooth(low_res)
-    parts = (kept, SMOOTH_VARIANCE, NOISE_LEFT * b**2), (low_res - kept, FINE_VARIANCE, (1 - NOISE_LEFT) * b**2)
-    shares = [v / (a**2 * v + e) for _, v, e in parts]
-    u = sum(a * share * part for share, (part, *_) in zip(shares, parts, strict=True))
-    return u, sum(share * e for share, (*_, e) in zip(shares, parts, strict=True))
+    coarse, fine = NOISE_LEFT * b**2, (1 - NOISE_LEFT) * b**2  # e of either part
+    share_kept = SMOOTH_VARIANCE / (a**2 * SMOOTH_VARIANCE + coarse)
+    share_rest = FINE_VARIANCE / (a**2 * FINE_VARIANCE + fine)
+    u = a * share_kept * kept + a * share_rest * (low_res - kept)
+    return u, share_kept * coarse + share_rest * fine
 
 
 class _Pair(NamedTuple):

@@ -207,8 +207,13 @@ def cook(
         minutes = recipe.minutes
     before = {"step": 0, "images": 0, "seconds": 0.0}
     if recipe.small:
-        part = {"minutes": minutes and minutes * recipe.small, "steps": steps and round(steps * recipe.small)}
-        minutes, steps = minutes and minutes - part["minutes"], steps and steps - part["steps"]
+        part: dict[str, Any] = {"minutes": None, "steps": None}
+        if steps is not None:
+            part["steps"] = round(steps * recipe.small)
+            steps -= part["steps"]
+        if minutes is not None:
+            part["minutes"] = minutes * recipe.small
+            minutes -= part["minutes"]
         if not (out / checkpoint.NAME).exists():  # a run that has its own is past this
             same: dict[str, Any] = {"text": text, "data": data, "resume": resume, "seed": seed, "score": score}
             yield from cook(halved(recipe), out / "small", **part, **same, **options)

@@ -253,8 +253,8 @@ def uncut(x, p=0.995):
 
 @dynamic_threshold.mistake
 def cut_at_one(x, p=0.995):
-    """Every picture is cut at ±1, which is static thresholding. Cut at ±s, then divide by s. If you did, your s came out
-    as 1: `torch.quantile` takes a share, and p is one already, so that it wants no hundredth."""
+    """Every picture is cut at ±1, which is static thresholding. Cut at ±s, then divide by s. If you did, your s came
+    out as 1: `torch.quantile` takes a share, and p is one already, so that it wants no hundredth."""
     return x.clamp(-1, 1)
 
 
