@@ -206,8 +206,8 @@ def cook(
     if minutes is None and steps is None:
         minutes = recipe.minutes
     before = {"step": 0, "images": 0, "seconds": 0.0}
-    if recipe.small:
-        part: dict[str, Any] = {"minutes": None, "steps": None}
+    if recipe.small and (steps is None or round(steps * recipe.small) > 0):
+        part: dict[str, Any] = {"minutes": None, "steps": None}  # the beginning's share
         if steps is not None:
             part["steps"] = round(steps * recipe.small)
             steps -= part["steps"]

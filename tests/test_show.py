@@ -131,7 +131,7 @@ def test_every_pixel_of_a_small_picture_is_a_square_of_the_figures(count):
         scale = side // 64
         wanted = ((x[k].permute(1, 2, 0).numpy() + 1) * 127.5).round()
         for i in range(scale):
-            assert np.abs(patch[i::scale, i::scale].astype(float) - wanted).max() <= 1
+            assert np.abs(patch[i::scale, i::scale].astype(float) - wanted).max() <= 2  # see STEPS_OF_THREE
 
 
 def test_large_pictures_are_averaged():

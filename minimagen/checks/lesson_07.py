@@ -202,7 +202,7 @@ def correction_alone(z, u, alpha, sigma, s, network):
 
 @residual_x.mistake
 def network_alone(z, u, alpha, sigma, s, network):
-    """c_skip y is missing. It is what can be guessed without a network, and leaves F only the rest to say."""
+    """The part c_skip y is missing. It is what can be guessed without a network, and leaves F only the rest to say."""
     return _mixed(z, u, alpha, sigma, s, network, skip=torch.zeros(()))
 
 
