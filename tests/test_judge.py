@@ -14,7 +14,7 @@ from torch import nn
 from minimagen.resources import data_folder
 from minimagen.toyland import camera, judge_check, judge_data
 from minimagen.toyland.compose import random_scene
-from minimagen.toyland.judge import Judge, as_list, resize, spell
+from minimagen.toyland.judge import Judge, ReadThing, as_list, resize, spell, stacked
 from minimagen.toyland.judge_data import ATTRIBUTES, SETTING, Cache, heat_map, junk, targets, worn
 from minimagen.toyland.judge_net import GRID, HEADS, VOCABULARY, WHOLE, JudgeConfig, JudgeNet, crop_boards
 from minimagen.toyland.judge_training import losses, train_judge
@@ -129,6 +129,21 @@ def test_a_perfect_grid_is_read_perfectly():
                     assert a.box == pytest.approx(b.box, abs=2e-3)
                     assert a.place == pytest.approx(b.place, abs=2e-3)
                 assert reading.sign == pytest.approx(truth.sign, abs=2e-3)
+
+
+def test_a_thing_is_on_top_where_a_stack_would_be_seen_and_on_the_floor_elsewhere():
+    def read(thing, x, z, y=0.0, told=None):  # where it is seen; told: the floor's place that the network would name
+        box = camera.screen_box(thing, "small", x, y, z)
+        return ReadThing(thing, "red", "small", "matte", "plain", box, (x, 0.0, z if told is None else told))
+
+    base, top = read("cube", 0.5, 0.2), camera.height("cube", "small")
+    above = read("sphere", 0.5, 0.2, y=top, told=2.1)
+    behind, beside = read("sphere", 0.5, 2.6), read("sphere", -1.5, 0.2)
+    y = [t.place[1] for t in stacked([above, base, behind, beside])]
+    assert y == pytest.approx([top, 0, 0, 0], abs=1e-3)
+    assert stacked([above, base])[0].place == (0.5, round(top, 3), 0.2)  # the place of what bears it
+    round_base = read("ring", 0.5, 0.2)
+    assert [t.place[1] for t in stacked([above, round_base])] == [0, 0]  # a ring bears nothing
 
 
 def test_heat_is_one_at_the_cell_of_each_centre_and_nowhere_else():
@@ -383,6 +398,16 @@ def test_the_shipped_judge_reads_what_was_rendered():
     assert min(found[k] for k in ATTRIBUTES) >= 0.95 and found["word"] >= 0.8 and found["scene"] >= 0.85, found
     at_64 = judge_check.check(judge, 60, 64)
     assert min(at_64[k] for k in ("shape", "color", "size")) >= 0.9, at_64
+
+
+@needs_weights
+def test_the_shipped_judge_sees_what_stands_on_what():
+    seeds = range(700_000_000, 700_000_400)
+    scenes = [s for s in (random_scene(seed, "all") for seed in seeds) if any(t.y > 0 for t in s.things)]
+    assert len(scenes) >= 20
+    for size in (256, 64):
+        found = judge_check.accuracy(Judge.from_pretrained()(render(scenes, size)), scenes, size)
+        assert found["on top"] >= 0.9, (size, found)
 
 
 @needs_weights

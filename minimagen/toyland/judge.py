@@ -22,6 +22,7 @@ from torch import Tensor
 
 from minimagen import files
 from minimagen.resources import data_folder
+from minimagen.toyland import camera
 from minimagen.toyland import scene as world
 from minimagen.toyland.judge_net import ALPHABET, GRID, HEADS, NOWHERE, VOCABULARY, WHOLE, JudgeConfig, JudgeNet
 from minimagen.toyland.scene import Scene, Thing
@@ -30,6 +31,7 @@ SIZE = 256  # px: what the network reads; other sizes are brought to it
 PATTERNED = 256  # px: from here on a picture shows patterns
 SMALLEST, LARGEST = 16, 4096
 HEAT = 0.35  # a peak below is nothing
+NEAR = 0.08  # of the picture's width: stacks in true pictures are seen within 0.07, other things from 0.09
 
 Pictures = Tensor | Image.Image | Sequence[Image.Image] | Sequence[Tensor]
 
@@ -154,7 +156,7 @@ class Judge:
         readings = []
         for i, ((things, signs), size) in enumerate(zip(found, sizes)):
             names = {k: VOCABULARY[k][int(whole[i, s].argmax())] for k, s in WHOLE.items() if k != "readable"}
-            seen = tuple(p.thing(pattern=size >= PATTERNED) for p in things)
+            seen = stacked([p.thing(pattern=size >= PATTERNED) for p in things])
             sign = signs[0] if signs else None
             readable = bool(whole[i, WHOLE["readable"]] > 0) and bool(seen or sign)
             reading = Reading(seen, words.get(i), names["backdrop"], names["floor"], names["light"], readable)
@@ -203,6 +205,30 @@ def _peaks(grid: Tensor) -> tuple[list[_Peak], list[_Peak]]:
         found[kind].append(_Peak(values, float(heat[kind, i, j]), box))
     things, signs = (sorted(peaks, key=lambda p: -p.heat) for peaks in found)
     return things[:8], signs[:1]
+
+
+def stacked(things: Sequence[ReadThing]) -> tuple[ReadThing, ...]:
+    """Things that seem to stand on another one's top are put there: one picture cannot tell height from depth.
+
+    A thing is on top of another if its box lies where that stack would be seen, every edge within NEAR, and nearer
+    to it than to where the thing would be seen on the floor.
+    """
+
+    def gap(t: ReadThing, x: float, y: float, z: float) -> float:
+        return max(abs(a - b) for a, b in zip(t.box, camera.screen_box(t.shape, t.size, x, y, z)))
+
+    placed = []
+    for t in things:
+        tops = [
+            (b.place[0], round(camera.height(b.shape, b.size), 3), b.place[2])
+            for b in things
+            if b is not t and camera.bears(b.shape, b.size, t.shape, t.size)
+        ]
+        top = min(tops, key=lambda place: gap(t, *place), default=None)
+        if top is not None and gap(t, *top) < min(NEAR, gap(t, t.place[0], 0.0, t.place[2])):
+            t = replace(t, place=top)
+        placed.append(t)
+    return tuple(placed)
 
 
 def spell(logits: Tensor) -> list[str]:

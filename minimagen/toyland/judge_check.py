@@ -47,15 +47,18 @@ def _true_thing(t: Thing, patterned: bool) -> ReadThing:
 
 
 def compare(reading: Reading, scene: Scene, size: int = 256) -> dict[str, list[bool]]:
-    """Right or wrong: each attribute of each thing, each part of the setting, the word, the count, and the whole scene.
+    """Right or wrong, by kind: attributes, what stands on another or seems to, setting, word, count, the whole scene.
 
     Read things belong to true ones by place in the picture; one that was not found is wrong in everything.
     """
     truth = true_reading(scene, size)
     kinds = ATTRIBUTES if size >= 256 else ATTRIBUTES[:-1]
     found = assign([[_apart(a, b) for b in reading.things] for a in truth.things], missed=0.08)
-    right: dict[str, list[bool]] = {k: [] for k in kinds}
+    right: dict[str, list[bool]] = {k: [] for k in (*kinds, "on top")}
     for thing, at in zip(truth.things, found):
+        raised = at is not None and _raised(reading.things[at])
+        if raised or _raised(thing):
+            right["on top"].append(raised == _raised(thing))
         for k in kinds:
             right[k].append(at is not None and getattr(reading.things[at], k) == getattr(thing, k))
     for k in SETTING:
@@ -65,6 +68,10 @@ def compare(reading: Reading, scene: Scene, size: int = 256) -> dict[str, list[b
     right["count"] = [len(reading.things) == len(scene.things)]
     right["readable"] = [reading.readable]
     return {**right, "scene": [all(all(v) for v in right.values())]}
+
+
+def _raised(thing: ReadThing) -> bool:
+    return thing.place[1] > 0.3
 
 
 def _apart(a: ReadThing, b: ReadThing) -> float:
