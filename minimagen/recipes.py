@@ -129,8 +129,8 @@ CPU = {
     ),
 }
 GPU = {  # rendered on the device as it goes, larger batches, the same minutes or fewer
-    "base": replace(CPU["base"], minutes=60, batch=256, lr=1e-3, warmup=1000, cache=None, ema=0.9998),
-    "sr256": replace(CPU["sr256"], minutes=30, batch=128, crop=128, cache=None),
+    "base": replace(CPU["base"], minutes=60, batch=256, warmup=1000, cache=None, ema=0.9998),
+    "sr256": replace(CPU["sr256"], minutes=30, batch=128, cache=None),
     "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256, cache=None),
 }
 
@@ -154,12 +154,16 @@ def new_stage(recipe: Recipe, text_dim: int | None, seed: int = 0) -> Stage:
 
 def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0, device: str = "cpu") -> Any:
     """The recipe's pictures: rendered as they are needed, or once, into a folder of `cache`."""
-    factor = FACTOR if recipe.network.enlarges else 1
-    if recipe.cache is None or cache is None:
-        return ToylandImages(recipe.size, crop=recipe.crop, factor=factor, seed=seed, device=device)
     source = ToylandImages(
-        recipe.size, crop=recipe.crop, captions=recipe.captions, factor=factor, seed=seed, device=device
+        recipe.size,
+        crop=recipe.crop,
+        captions=1 if recipe.cache is None or cache is None else recipe.captions,
+        factor=FACTOR if recipe.network.enlarges else 1,
+        seed=seed,
+        device=device,
     )
+    if recipe.cache is None or cache is None:
+        return source
     edge = recipe.crop or recipe.size
     return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
 

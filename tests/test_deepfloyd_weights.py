@@ -11,12 +11,12 @@ import pytest
 import torch
 from huggingface_hub import errors
 from safetensors.torch import load_file
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 import minimagen as mi
 from minimagen import deepfloyd, hub
 from minimagen.cascade import Imagen, to_pil
-from minimagen.deepfloyd import memory, weights
+from minimagen.deepfloyd import dolls, memory, weights
 from minimagen.deepfloyd.source import Source
 from minimagen.text import TextEncoder
 from minimagen.unet import IF_I_M, UNet
@@ -451,39 +451,8 @@ def test_the_pipeline_without_text_encoder_and_without_checker(folders):
         deepfloyd.pipeline(folders / "nothing")
 
 
-def test_the_x4_upscaler_enlarges_each_picture_by_its_own_noise():
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=16,
-        in_channels=7,
-        out_channels=4,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=8,
-        num_class_embeds=1000,
-    )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=[32, 32, 64],
-        down_block_types=["DownEncoderBlock2D"] * 3,
-        up_block_types=["UpDecoderBlock2D"] * 3,
-        latent_channels=4,
-        scaling_factor=0.08333,
-    )
-    clip = CLIPTextModel(
-        CLIPTextConfig(vocab_size=130, hidden_size=32, intermediate_size=37, num_attention_heads=4, num_hidden_layers=1)
-    )
-    pipe = diffusers.StableDiffusionUpscalePipeline(
-        vae,
-        clip,
-        T5Tokenizer(vocab=VOCAB, model_max_length=77),
-        unet,
-        diffusers.DDPMScheduler(),
-        diffusers.DDIMScheduler(prediction_type="v_prediction"),
-    )
-    pipe.set_progress_bar_config(disable=True)
+def test_the_x4_upscaler_enlarges_each_picture_by_its_own_noise(folders):
+    pipe = dolls.upscaler(load(folders / "first").text)
     small = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     drawn = deepfloyd.upscale_x4(small, PROMPTS, pipe, steps=2)
     assert [picture.size for picture in drawn] == [(32, 32)] * 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_show import texts
+from test_show import assert_legible
 
 from minimagen.checks.lesson_03 import block_forward, joint_attention, some_block, waves
 from minimagen.conditioning import Cond, Text
@@ -171,11 +171,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_everything_written_is_inside_the_figure_and_large_enough(name):
     figure = FIGURES[name]()
-    width, height = figure.get_size_inches() * figure.dpi
-    for text in texts(figure):
-        box = text.get_window_extent()
-        assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
-        assert text.get_fontsize() >= 10, text.get_text()
+    assert_legible(figure)
     assert figure.caption
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_show import texts
+from test_show import assert_legible
 
 import minimagen as mi
 from minimagen import show
@@ -46,8 +46,4 @@ def test_clouds_show_all_points_and_those_outside_on_the_edge():
     behind, points = figure.axes[0].collections
     assert points.get_offsets().tolist() == [[0.5, -0.5], [2.0, 0.0]]
     assert len(behind.get_offsets()) == 3
-    width, height = figure.get_size_inches() * figure.dpi
-    for text in texts(figure):
-        box = text.get_window_extent()
-        assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
-        assert text.get_fontsize() >= 10, text.get_text()
+    assert_legible(figure)

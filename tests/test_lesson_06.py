@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_show import LONG, pictures, texts
+from test_show import LONG, assert_legible, pictures
 
 import minimagen as mi
 from minimagen import show
@@ -24,11 +24,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_everything_written_is_inside_the_figure_and_large_enough(name):
     figure = FIGURES[name]()
-    width, height = figure.get_size_inches() * figure.dpi
-    for text in texts(figure):
-        box = text.get_window_extent()
-        assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
-        assert text.get_fontsize() >= 10, text.get_text()
+    assert_legible(figure)
 
 
 def test_a_fans_columns_are_histograms_and_its_rim_counts_what_lies_beyond():

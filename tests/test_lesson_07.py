@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from test_show import LONG, inks, pictures, texts
+from test_show import LONG, assert_legible, inks, pictures
 
 import minimagen as mi
 from minimagen import show
@@ -31,10 +31,7 @@ def closeup():
 
 def test_a_closeup_is_legible_and_its_rows_are_even():
     figure = closeup()
-    width, height = figure.get_size_inches() * figure.dpi
-    for text in texts(figure):
-        box = text.get_window_extent()
-        assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1
+    assert_legible(figure)
     shapes = [ink.shape[:2] for ink in inks(figure)]
     assert len(shapes) == 6 and len(set(shapes)) == 1
 

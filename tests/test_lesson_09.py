@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_show import LONG, texts
+from test_show import LONG, assert_legible
 
 from minimagen import show
 from minimagen.cascade import Imagen, Stage
@@ -57,11 +57,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_legible_and_named(name):
     figure = FIGURES[name]()
-    width, height = figure.get_size_inches() * figure.dpi
-    for text in texts(figure):
-        box = text.get_window_extent()
-        assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
-        assert text.get_fontsize() >= 10, text.get_text()
+    assert_legible(figure)
     assert all(ax.get_xlabel() for ax in figure.axes)
 
 

@@ -59,15 +59,21 @@ def texts(figure) -> list[Text]:
     return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in unseen]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_everything_written_is_inside_the_figure_and_large_enough(name):
-    figure = FIGURES[name]()
+def assert_legible(figure) -> list[Text]:
+    """All that is written lies inside the figure, and is large enough to read; gives the texts."""
     width, height = figure.get_size_inches() * figure.dpi
     written = texts(figure)
     for text in written:
         box = text.get_window_extent()
         assert -1 <= box.x0 and box.x1 <= width + 1 and -1 <= box.y0 and box.y1 <= height + 1, text.get_text()
         assert text.get_fontsize() >= 10, text.get_text()
+    return written
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_everything_written_is_inside_the_figure_and_large_enough(name):
+    figure = FIGURES[name]()
+    written = assert_legible(figure)
     titles = [t.get_window_extent() for t in written if t.axes is not None and t is t.axes.title]
     for i, a in enumerate(titles):
         assert not any(a.overlaps(b) for b in titles[:i]), "two titles overlap"

@@ -28,15 +28,14 @@ from minimagen.toyland.prompts import Prompt
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import PATTERNS, WORLD_VERSION, Scene, Thing
 from minimagen.toyland.scoring import legal, score
+from minimagen.toyland.sources import parts
 
 FILE = "claims.json"
 CAPTIONS = 48  # of scenes that no training saw
 TRUE = 320  # renders of other scenes, for the Fréchet distance
-DIRECTIONS = (
-    16  # in which true pictures vary most: few enough that 48 pictures can tell where their mean and spread lie
-)
+# Directions in which true pictures vary most: few enough that 48 pictures can tell where their mean and spread lie.
+DIRECTIONS = 16
 TRUE_SEED = 2_950_000_000
-CHUNK = 16  # pictures drawn at once
 THRESHOLDS = {"none": None, "static": Static(), "dynamic": Dynamic()}
 
 
@@ -115,7 +114,7 @@ class Bench:
         self._axes[size] = torch.tensor(reference["mean"]), torch.tensor(reference["axes"])
 
     def _features(self, scenes: Sequence[Scene], size: int) -> Tensor:
-        return torch.cat([self.judge.features(render(part, size)) for part in _parts(scenes)])
+        return torch.cat([self.judge.features(render(part, size)) for part in parts(scenes)])
 
     def along(self, raw: Tensor, size: int) -> Tensor:
         """The judge's features in the directions in which true pictures vary most."""
@@ -132,13 +131,8 @@ class Bench:
     def truth(self) -> Tensor:
         """The captions' scenes at 256 px, rendered once."""
         if self._truth is None:
-            self._truth = torch.cat([render(part, 256) for part in _parts(self.scenes())])
+            self._truth = torch.cat([render(part, 256) for part in parts(self.scenes())])
         return self._truth
-
-
-def _parts(items: Sequence, n: int = CHUNK) -> Iterator[Any]:
-    for i in range(0, len(items), n):
-        yield items[i : i + n]
 
 
 def _rounded(x: Tensor, digits: int = 3) -> list:
@@ -160,7 +154,7 @@ class Watched:
 def draw(bench: Bench, setting: Setting, which: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """(pictures, the largest x̂ on the way) of these captions, a few at a time; at size 64 from noise."""
     stage = bench.imagen.stages[0]
-    for part in _parts(list(which)):
+    for part in parts(list(which)):
         watched = Watched(THRESHOLDS[setting.threshold])
         one = replace(stage, guidance=setting.w, threshold=watched, steps=setting.steps, solver=setting.solver)
         one = replace(one, eta=setting.eta)
@@ -171,7 +165,7 @@ def enlarge(bench: Bench, setting: Setting, small: Tensor, captions: Sequence[st
     """256 px pictures of small ones, a few at a time."""
     stage = replace(bench.imagen.stages[1], aug=setting.level)
     stage = replace(stage, guidance=setting.w) if setting.start == "restyled" else stage
-    for part in _parts(range(len(captions))):
+    for part in parts(range(len(captions))):
         rows = list(part)
         yield _sampled(bench, stage, [captions[i] for i in rows], small[rows], rows, 1)
 
@@ -204,9 +198,7 @@ def measure(bench: Bench, setting: Setting) -> dict[str, Any]:
     if setting.start == "noise":
         chunks = draw(bench, setting, range(bench.captions))
     else:
-        small = (
-            bench.drawn() if setting.start == "drawn" else torch.cat([render(p, 64) for p in _parts(bench.scenes())])
-        )
+        small = bench.drawn() if setting.start == "drawn" else torch.cat([render(p, 64) for p in parts(bench.scenes())])
         texts = [p.text for p in bench.prompts]
         chunks = ((x, torch.zeros(len(x))) for x in enlarge(bench, setting, small, texts))
     pictures = []
@@ -234,7 +226,7 @@ def measure(bench: Bench, setting: Setting) -> dict[str, Any]:
 
 def _restyled(bench: Bench, setting: Setting) -> dict[str, Any]:
     scenes, captions, patterns = orders()
-    small = torch.cat([render(part, 64) for part in _parts(scenes)])
+    small = torch.cat([render(part, 64) for part in parts(scenes)])
     readings = [r for x in enlarge(bench, setting, small, captions) for r in bench.judge(x)]
     things = [r.things[0] if len(r.things) == 1 else None for r in readings]
     obeyed = [int(t is not None and t.pattern == p) for t, p in zip(things, patterns)]

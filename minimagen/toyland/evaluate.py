@@ -11,7 +11,7 @@ fidelity: does the picture look like one of this world, whatever it shows?
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from minimagen.toyland.judge import Judge, Reading, as_list, shipped
 from minimagen.toyland.prompts import Prompt
 from minimagen.toyland.scene import Scene
 from minimagen.toyland.scoring import KINDS, Score, legal, score
-from minimagen.toyland.sources import CHUNK, draw_of, drawing, folder_of_pictures, from_folder, prompts_of
+from minimagen.toyland.sources import draw_of, drawing, folder_of_pictures, from_folder, parts, prompts_of
 from minimagen.toyland.stats import Estimate
 
 FEWEST = 100  # pictures, for a Fréchet distance
@@ -174,7 +174,7 @@ def _truths(judge: Judge, asked: Sequence[Prompt], size: int) -> tuple[dict[str,
     if not scenes:
         return {}, None, None
     scores, features, looks = {}, [], []
-    for pairs in _parts(list(scenes.values())):
+    for pairs in parts(list(scenes.values())):
         part = [p for p, _ in pairs]
         x = _render([scene for _, scene in pairs], size)
         readings, raw = judge.look(x)
@@ -188,11 +188,6 @@ def _render(scenes: Sequence[Scene], size: int) -> Tensor:
     from minimagen.toyland.render import render
 
     return render(scenes, min(size, 256))  # the judge reads no larger ones
-
-
-def _parts(items: list, n: int = CHUNK) -> Iterator[list]:
-    for i in range(0, len(items), n):
-        yield items[i : i + n]
 
 
 def _rows(judged: list[Judged], truths: dict[str, Score]) -> tuple[list[Row], list[Row]]:
@@ -266,7 +261,7 @@ def _true_features(judge: Judge, count: int, size: int, second: bool = False) ->
 
     first = 2_900_000_000 + 10_000_000 * second
     scenes = [random_scene(first + i, "train") for i in range(count)]
-    return torch.cat([judge.features(_render(part, size)) for part in _parts(scenes)])
+    return torch.cat([judge.features(_render(part, size)) for part in parts(scenes)])
 
 
 def _keep(path: Path, picture: Tensor) -> None:

@@ -127,6 +127,12 @@ def draw_of(source: Any, size: int | None, options: dict) -> Draw:
     raise ValueError(f"A {type(source).__name__} draws nothing: give a folder, an Imagen, a pipeline or a function.")
 
 
+def parts(items: Sequence) -> Iterator[Any]:
+    """CHUNK of them at a time, which bounds the memory of whatever is done with them."""
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
+
+
 def drawing(
     draw: Draw, asked: list[Prompt], pictures: int, seed: int
 ) -> Iterator[tuple[int, Sequence[Any], list[str]]]:
