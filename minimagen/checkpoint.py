@@ -1,7 +1,8 @@
 """The state of a training run in one file, and what to do when somebody interrupts it.
 
-The file is safetensors: weights, averaged weights and Adam's moments as tensors, the counts as words beside them. There
-is no random state in it, for a run draws all its randomness from the seed and the picture's place (see `objective`).
+The file is safetensors: weights, averaged weights and the optimizer's moments as tensors, the counts as words beside
+them. There is no random state in it, for a run draws all its randomness from the seed and the picture's place (see
+`objective`).
 """
 
 from __future__ import annotations
@@ -64,14 +65,16 @@ class Run:
         files.load_into(self.unet, under(NETWORK), file)
         moments = under(OPTIMIZER)
         states: dict[int, dict[str, Tensor]] = {}
-        for i, (name, p) in enumerate(self.unet.named_parameters()):
+        names = {id(p): name for name, p in self.unet.named_parameters()}
+        groups = self.optimizer.state_dict()["param_groups"]
+        for i, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+            name = names[id(p)]
             keys = [key for key in moments if key.rpartition("/")[0] == name]
             # in the parameter's own memory layout, without which a resumed step may round differently
             states[i] = {
                 key.rpartition("/")[2]: torch.empty_like(p).copy_(moments[key]) if moments[key].ndim else moments[key]
                 for key in keys
             }
-        groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": {i: s for i, s in states.items() if s}, "param_groups": groups})
         if self.average is not None:
             saved = under(AVERAGE)

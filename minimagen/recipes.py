@@ -78,6 +78,7 @@ class Recipe:
     warmup: int = 200
     decay: float = 0.4
     weight: str = "plain"
+    optimizer: str = "adamw"
     drop: float = 0.1
     ema: float = 0.9995
     crop: int | None = None  # pixels of the windows that an SR stage trains on
@@ -205,7 +206,7 @@ def cook(
     text = text.to(device) if hasattr(text, "to") else text
     stage = new_stage(recipe, text.dim, seed)
     data = new_data(recipe, cache or out / "cache", seed, device) if data is None else data
-    names = ("batch", "lr", "warmup", "decay", "weight", "drop", "ema", "crop", "stretched", "noisiest")
+    names = ("batch", "lr", "warmup", "decay", "weight", "optimizer", "drop", "ema", "crop", "stretched", "noisiest")
     settings = {name: getattr(recipe, name) for name in names} | options
     if minutes is None and steps is None:
         minutes = recipe.minutes

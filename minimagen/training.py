@@ -26,6 +26,7 @@ from . import checkpoint
 from .conditioning import Text, augment
 from .data import batches
 from .fused import keep_memory
+from .muon import Muon
 from .objective import Task
 from .objective import losses as losses
 from .objective import min_snr as min_snr
@@ -122,6 +123,7 @@ def train(
     accumulate: int = 1,
     clip: float | None = 1.0,
     betas: tuple[float, float] = (0.9, 0.99),
+    optimizer: str = "adamw",
     factor: int = 4,
     crop: int | None = None,
     stretched: float = 0.25,
@@ -138,7 +140,8 @@ def train(
     data: items {"image": (3, H, W) in [−1, 1], "caption": str}, see `minimagen.data`. text None: unconditional.
     batch: pictures a step and process; accumulate: compute them in so many parts, to save memory (1 = off).
     lr rises in `warmup` steps and falls to zero over the last `decay` of the budget.
-    clip: bound of the gradient's norm (None = off). factor, crop, stretched, noisiest: of SR, see `objective.Task`.
+    clip: bound of the gradient's norm (None = off). optimizer: "adamw", or "muon" (see there).
+    factor, crop, stretched, noisiest: of SR, see `objective.Task`.
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
     resume: continue the run in `out`, if there is one. `steps` and `minutes` count earlier sessions too.
@@ -164,7 +167,7 @@ def train(
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
     network = accelerator.prepare(unet)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr, betas, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
+    stepper = _optimizer(optimizer, unet, lr, betas, device)
     average = EMA(unet, ema) if ema is not None else None
     cast = _autocast(precision, device)
     with torch.no_grad(), cast():
@@ -174,7 +177,8 @@ def train(
     )
     task = replace(task, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment))
     about = {"seed": seed, "prediction": stage.denoiser.prediction, "world": getattr(data, "world", None)}
-    run = checkpoint.Run(unet, optimizer, average, about)
+    about |= {"optimizer": optimizer}
+    run = checkpoint.Run(unet, stepper, average, about)
     file = None if out is None else Path(out) / checkpoint.NAME
     if file is not None and file.exists():
         if not resume:
@@ -201,7 +205,7 @@ def train(
                     progress = run.step / steps if steps is not None else run.seconds / (60 * (minutes or 1e-9))
                     if progress >= 1 or stop:
                         break
-                    for group in optimizer.param_groups:
+                    for group in stepper.param_groups:
                         group["lr"] = lr * lr_factor(run.step, progress, warmup, decay)
                     first = run.images + accelerator.process_index * batch
                     loss = _step(accelerator, network, task, cast, next(stream), first, accumulate, device)
@@ -211,15 +215,15 @@ def train(
                         raise FloatingPointError(
                             f"the loss is {float(loss)} at step {run.step}: lower lr= or raise warmup="
                         )
-                    optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
+                    stepper.step()
+                    stepper.zero_grad(set_to_none=True)
                     if average is not None:
                         average.update()
                     run.step, run.images = run.step + 1, run.images + batch * world
                     if time.monotonic() - saved > 60 * save_every:
                         save()
                         saved = time.monotonic()
-                now = optimizer.param_groups[0]["lr"]
+                now = stepper.param_groups[0]["lr"]
                 main = accelerator.is_main_process
                 yield TrainStep(run.step, run.images, now, run.seconds, loss, average, main)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):  # the caller left the loop: keep what there is
@@ -228,6 +232,19 @@ def train(
             raise
         save()
         guard.repeat()
+
+
+def _optimizer(
+    name: str, unet: nn.Module, lr: float, betas: tuple[float, float], device: torch.device
+) -> torch.optim.Optimizer:
+    if name not in ("adamw", "muon"):
+        raise ValueError(f"optimizer is 'adamw' or 'muon', not {name!r}")
+    options: dict[str, Any] = {"weight_decay": 0.0, "fused": device.type in ("cpu", "cuda")}
+    return (
+        Muon(unet, lr, betas, **options)
+        if name == "muon"
+        else torch.optim.AdamW(unet.parameters(), lr, betas, **options)
+    )
 
 
 def _step(
