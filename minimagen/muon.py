@@ -39,7 +39,8 @@ class Muon(torch.optim.AdamW):
                     continue
                 state = self.state[p]
                 if not state:
-                    state["moving"] = torch.zeros_like(p)
+                    state |= {"moving": torch.zeros_like(p), "step": torch.zeros(())}
+                state["step"] += 1  # which AdamW asks for when it loads
                 moving = state["moving"].lerp_(p.grad, 1 - group["momentum"])
                 u = orthogonal(p.grad.lerp(moving, group["momentum"]).flatten(1))
                 p.add_(u.view_as(p), alpha=-0.2 * group["lr"] * max(u.shape) ** 0.5)
