@@ -26,7 +26,7 @@ class Muon(torch.optim.AdamW):
         matrices = [p for name, p in named if p.ndim >= 2 and not name.startswith(DOORS)]
         inside = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in inside]
-        groups = [{"params": matrices, "momentum": momentum}, {"params": rest, "momentum": None}]
+        groups: list[dict[str, Any]] = [{"params": matrices, "momentum": momentum}, {"params": rest, "momentum": None}]
         super().__init__(groups, lr, betas, **adamw)
 
     @torch.no_grad()

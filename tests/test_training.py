@@ -358,7 +358,9 @@ def test_learning_rate_up_flat_and_down_to_zero():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"precision": "bf16"}, {"accumulate": 2, "dropout": 0.5}, {"enlarges": True}], ids=str
+    "options",
+    [{}, {"precision": "bf16"}, {"accumulate": 2, "dropout": 0.5}, {"enlarges": True}, {"optimizer": "muon"}],
+    ids=str,
 )
 def test_ten_steps_are_five_and_resumed_five_bit_for_bit(tmp_path, options):
     options = dict(options)
@@ -467,6 +469,7 @@ def test_every_fault_is_one_sentence(tmp_path):
     refused("either steps= or minutes=", steps=1, minutes=1)
     refused("3 equal parts", steps=1, accumulate=3)
     refused("fp16 overflows", steps=1, precision="fp16")
+    refused("optimizer is 'adamw' or 'muon', not 'sgd'", steps=1, optimizer="sgd")
     refused("weighted 'plain' or 'min-snr'", steps=1, weight="snr")
     refused("the data are empty", data=Pictures(items=0), steps=1)
     refused("these reach 255", data=[{"image": torch.full((3, 8, 8), 255.0), "caption": ""}], steps=1)
@@ -474,6 +477,7 @@ def test_every_fault_is_one_sentence(tmp_path):
     run(steps=1, out=tmp_path)
     refused("holds a training run: continue it with resume=True", steps=1, out=tmp_path)
     refused("a run with seed 0, and this one has seed 1", steps=1, out=tmp_path, resume=True, seed=1)
+    refused("optimizer adamw, and this one has optimizer muon", steps=1, out=tmp_path, resume=True, optimizer="muon")
     refused(
         "prediction v, and this one has prediction x", stage=make(prediction="x"), steps=1, out=tmp_path, resume=True
     )
