@@ -2,9 +2,10 @@
 
     python benchmarks/bench_unet.py [--quick] [--threads 2]
 
-Prints Markdown tables. All of a row's competitors take turns in one process, and the best turn of each counts, so that
-another program on the machine disturbs them alike. Memory is measured in processes of their own. diffusers runs twice:
-with its weights in channels-last memory, which is best for it and which we choose by ourselves, and as it comes.
+Prints Markdown tables: forward passes, drawings of a sentence beside IFPipeline, training steps, memory. All of a row's
+competitors take turns in one process, and the best turn of each counts, so that another program on the machine disturbs
+them alike. Memory is measured in processes of their own. diffusers runs twice: with its weights in channels-last
+memory, which is best for it and which we choose by ourselves, and as it comes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from pathlib import Path
 from unittest.mock import MagicMock, patch
 
 import torch
+from diffusers import IFPipeline
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from minimagen import deepfloyd
+from minimagen import deepfloyd, export
+from minimagen.cascade import Imagen
 from minimagen.conditioning import Cond, Text
 from minimagen.fused import keep_memory
 from minimagen.unet import BASE_64, UNet, UNetConfig
@@ -92,6 +95,34 @@ def diffusers_twins(unet: UNet) -> tuple[nn.Module, nn.Module]:
     model = deepfloyd.to_diffusers(unet)
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     return model.to(memory_format=torch.channels_last), plain
+
+
+def samples(batch: int, dtype: torch.dtype, turns: int, steps: int = 25) -> dict[str, float]:
+    """Seconds a guided drawing at 64 px from sentence to picture, with the weights that ship, by DDIM in 25 steps."""
+    imagen = Imagen.from_pretrained(stages=(64,)).to(dtype)
+    prompts = ["a large red cube left of a small blue sphere on grass"] * batch
+    twin = export.pipeline(imagen)
+    text = copy.deepcopy(twin.text_encoder)  # to() would change the one that ours reads with
+    pipe = deepfloyd.ddim(IFPipeline(**{**twin.components, "text_encoder": text}).to(dtype))
+    pipe.set_progress_bar_config(disable=True)
+    settings = {"num_inference_steps": steps, "guidance_scale": 4.0, "output_type": "pt", "clean_caption": False}
+
+    def theirs(layout: torch.memory_format) -> Callable[[], object]:
+        def run() -> object:
+            pipe.unet.to(memory_format=layout)
+            return pipe(prompts, **settings)
+
+        return run
+
+    with torch.inference_mode():
+        return best(
+            turns,
+            {
+                "ours": lambda: imagen.draw(prompts, size=64, steps=steps, guidance=4.0, solver="ddim"),
+                "diffusers": theirs(torch.channels_last),
+                "as it comes": theirs(torch.contiguous_format),
+            },
+        )
 
 
 def step(model: nn.Module, run: Callable[[], Tensor], bf16: bool) -> Callable[[], None]:
@@ -229,6 +260,9 @@ def main() -> None:
                 times, flops = forward(config, batch, dtype, turns)
                 share = f"{flops / times['ours'] / peak:.0%} of the convolution peak" if dtype == torch.bfloat16 else ""
                 row(f"forward, {str(dtype)[6:]}, batch {batch}", times, note=share)
+        for dtype in (torch.float32, torch.bfloat16) if config is OURS else ():
+            for batch in (1, 8):
+                row(f"25 guided steps, {str(dtype)[6:]}, batch {batch}", samples(batch, dtype, max(2, turns // 3)))
         for bf16 in (False, True):
             times = best(max(2, turns // 3), competitors(config, 16, bf16))
             rate = ", ".join(f"{name} {16 / value:.0f}" for name, value in times.items())
