@@ -87,6 +87,7 @@ def test_nothing_and_the_wrong_type_have_their_words(exercise):
 @pytest.mark.parametrize(("exercise", "wrong"), MISTAKES, ids=named)
 def test_every_mistake_is_named(exercise, wrong):
     for seed in range(3):  # whatever the numbers
+        torch.manual_seed(seed)  # of mistakes that draw their own
         with pytest.raises(checks.NotYet) as caught:
             exercise.again(wrong.function, seed)
         assert wrong.says in str(caught.value)
@@ -169,6 +170,16 @@ def test_writing_into_the_inputs_is_noticed(doubling):
     assert "It writes into its input `x`" in say(doubling, lambda x: x.mul_(2))
 
 
+def test_a_list_that_grew_is_noticed(monkeypatch):
+    monkeypatch.setattr(frame, "_ALL", {})
+
+    def count(seen):
+        return len(seen)
+
+    exercise = checks.Exercise("count", "99_none", count, lambda _: [checks.Case("two", ([1, 2],))], learned="both.")
+    assert "It writes into its input `seen`" in say(exercise, lambda seen: (len(seen), seen.append(3))[0])
+
+
 def test_chance_is_noticed(doubling):
     assert frame.RANDOM in say(doubling, lambda x: 2 * x + torch.randn_like(x))
 
@@ -246,6 +257,6 @@ def test_difference_finds_the_value_that_differs():
     assert difference((torch.ones(1), torch.ones(2)), (torch.ones(1), torch.ones(2))) is None
     assert difference((torch.ones(1), torch.ones(3)), (torch.ones(1), torch.ones(2))).startswith("value 2 of 2")
     assert difference(torch.ones(1), (torch.ones(1),) * 2) == (
-        "it returns a tensor of shape (1), and 2 values are expected."
+        "it returns a tensor of shape (1), and a tuple of 2 values is expected."
     )
     assert difference(3, 4) == "it returns 3, and 4 is right."

@@ -60,7 +60,7 @@ def difference(got: Any, expected: Any) -> str | None:
         )
     if isinstance(expected, (list, tuple)):
         if not isinstance(got, (list, tuple)) or len(got) != len(expected):
-            return f"it returns {_brief(got)}, and {len(expected)} values are expected."
+            return f"it returns {_brief(got)}, and {a_kind(expected)} of {len(expected)} values is expected."
         parts = (difference(g, e) for g, e in zip(got, expected))
         return next((f"value {i + 1} of {len(expected)}: {d}" for i, d in enumerate(parts) if d), None)
     return f"it returns {_brief(got)}, and {_brief(expected)} is right."

@@ -141,7 +141,7 @@ class Exercise:
             raise self._not_yet(self._diagnose(function, case, got, expected), case)
         if (place := _changed(args, case.args)) is not None:
             name = _parameter(self.reference, place)
-            raise self._not_yet(f"It writes into its input `{name}`: make a new tensor, for others need it.", case)
+            raise self._not_yet(f"It writes into its input `{name}`: make a new one, for others need it.", case)
 
     def _call(self, function: Callable, args: tuple, case: Case) -> Any:
         """The function's answer, with the package's own out of reach; whatever goes wrong becomes a sentence."""
@@ -187,7 +187,7 @@ def _trip(*args: Any, **options: Any) -> Any:
 
     from minimagen.checks.frame import Borrowed
 
-    raise Borrowed(sys._getframe().f_code.co_name)
+    raise Borrowed(sys._getframe().f_code.co_qualname)
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def out_of_reach(functions: Sequence[Callable]) -> Iterator[None]:
     kept = [(f, f.__code__) for f in plain]
     try:
         for f, code in kept:
-            f.__code__ = _trip.__code__.replace(co_name=code.co_name)
+            f.__code__ = _trip.__code__.replace(co_qualname=code.co_qualname)
         yield
     finally:
         for f, code in kept:
@@ -234,7 +234,7 @@ def _quietly(function: Callable, case: Case) -> Any:
 def _changed(now: Any, before: Any) -> int | None:
     """Which of the inputs is no longer what it was."""
     for place, (a, b) in enumerate(zip(now, before)):
-        if isinstance(a, Tensor) and not same(a, b, 0.0):
+        if isinstance(a, (Tensor, list)) and not same(a, b, 0.0):
             return place
     return None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from minimagen import cascade, recipes
 
+from .compare import copied
 from .frame import Case, Exercise
 
 LESSON = "00_start_here"
@@ -32,7 +35,22 @@ def pictures(generator: torch.Generator) -> list[Case]:
     ]
 
 
-to_pixels = Exercise(
+NOT_BYTES = (
+    "The numbers are right, but not their kind: a picture file wants bytes, whole numbers from 0 to 255. Make them so "
+    "by `.to(torch.uint8)`."
+)
+
+
+class OfBytes(Exercise):
+    """An exercise whose answer must be bytes: numbers alone, compared without their kind, make no picture file."""
+
+    def _case(self, function: Callable, case: Case) -> None:
+        super()._case(function, case)
+        if self._call(function, copied(case.args), case).dtype != torch.uint8:
+            raise self._not_yet(NOT_BYTES, case)
+
+
+to_pixels = OfBytes(
     "to_pixels",
     LESSON,
     reference=colours,
@@ -84,6 +102,20 @@ def cut_off(x):
     """You cut the fractions off, and made everything a little darker. Round to the nearest: `.round()`, before
     `.to(torch.uint8)`."""
     return ((x.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).permute(1, 2, 0)
+
+
+def left_as_floats(x):
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
+
+
+to_pixels.mistake(left_as_floats, says=NOT_BYTES)
+
+
+@to_pixels.mistake
+def times_255(x):
+    """You multiplied by 255, and your numbers run to 510. After adding 1 the largest is 2, not 1: it takes 127.5 to
+    make 255 of 2."""
+    return ((x.clamp(-1, 1) + 1) * 255).round().long().remainder(256).to(torch.uint8).permute(1, 2, 0)
 
 
 @to_pixels.mistake
@@ -182,6 +214,24 @@ def squared_too_late(a, b):
     """You squared the mean. Then errors above and below cancel out before they count: first square, then take the
     mean."""
     return 10 * torch.log10(4 / (a - b).mean().square())
+
+
+@how_alike.mistake
+def logarithm_too_early(a, b):
+    """You took the mean of the logarithms, pixel by pixel. First the mean of the squares, then one logarithm of it."""
+    return 10 * torch.log10(4 / (a - b).square()).mean()
+
+
+@how_alike.mistake
+def rooted(a, b):
+    """Yours is half of it: you took the root of the mean, and 2 in place of 2². The formula has no root."""
+    return 10 * torch.log10(2 / (a - b).square().mean().sqrt())
+
+
+@how_alike.mistake
+def twenty(a, b):
+    """Yours is twice as much: 20 belongs before the logarithm of a root. Without the root it is 10."""
+    return 20 * torch.log10(4 / (a - b).square().mean())
 
 
 @how_alike.mistake

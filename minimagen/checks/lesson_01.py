@@ -100,6 +100,20 @@ def undimmed(x, t, eps, schedule):
 
 
 @forward_jump.mistake
+def unweighted_noise(x, t, eps, schedule):
+    """The picture is dimmed by α(t), but the noise does not have its weight σ(t): at t = 0 there must be none."""
+    return schedule(t, like=x)[0] * x + eps
+
+
+@forward_jump.mistake
+def cosine_by_hand(x, t, eps, schedule):
+    """You took cos and sin of t, as the first cell of the lesson does. That is nearly the cosine schedule, and no other
+    one: ask `schedule` for α and σ."""
+    angle = torch.pi / 2 * t.view(-1, 1, 1, 1)
+    return angle.cos() * x + angle.sin() * eps
+
+
+@forward_jump.mistake
 def along_the_width(x, t, eps, schedule):
     """α of shape (4,) went along the pictures' width, not along the batch, and no error told you. Ask for
     `schedule(t, like=x)`, which has the shape (B, 1, 1, 1)."""
@@ -198,6 +212,13 @@ def mean_over_pixels(z, pictures, alpha, sigma):
 
 
 @exact_x.mistake
+def summed_before_squared(z, pictures, alpha, sigma):
+    """You added the differences up and squared the sum, so that those above and below cancel out. First square each
+    one, then add up."""
+    return _weigh(z, pictures, alpha, sigma, far=(z[:, None] - alpha[:, None] * pictures).flatten(2).sum(2).pow(2))
+
+
+@exact_x.mistake
 def rooted(z, pictures, alpha, sigma):
     """You took the distance, and the exponent has its square: leave out the root."""
     return _weigh(z, pictures, alpha, sigma, far=(z[:, None] - alpha[:, None] * pictures).flatten(2).norm(dim=2))
@@ -279,6 +300,24 @@ def all_the_way(z, x, alpha_t, sigma_t, alpha_s, sigma_s):
 def as_noisy_as_before(z, x, alpha_t, sigma_t, alpha_s, sigma_s):
     """You mixed the noise in with σ_t, so that it never becomes less. At time s its weight is σ_s."""
     return alpha_s * x + sigma_t * (z - alpha_t * x) / sigma_t
+
+
+@ddim_step.mistake
+def as_dimmed_as_before(z, x, alpha_t, sigma_t, alpha_s, sigma_s):
+    """You mixed x̂ in with α_t, so that the picture never becomes brighter. At time s its weight is α_s."""
+    return alpha_t * x + sigma_s * (z - alpha_t * x) / sigma_t
+
+
+@ddim_step.mistake
+def alpha_of_s_in_the_noise(z, x, alpha_t, sigma_t, alpha_s, sigma_s):
+    """You took α_s x̂ from z to find ε̂. But z is at time t, and what it holds is α_t x̂."""
+    return alpha_s * x + sigma_s * (z - alpha_s * x) / sigma_t
+
+
+@ddim_step.mistake
+def brackets(z, x, alpha_t, sigma_t, alpha_s, sigma_s):
+    """You divided α_t x̂ alone by σ_t. All of z − α_t x̂ is divided: put brackets around it."""
+    return alpha_s * x + sigma_s * (z - alpha_t * x / sigma_t)
 
 
 @ddim_step.mistake

@@ -131,6 +131,29 @@ def starts_over(words, spans, sentinels):
     return source + words[spans[-1][1] :], _gapped(words, spans, sentinels)[1]
 
 
+@span_corruption.mistake
+def left_in_the_loop(words, spans, sentinels):
+    """Only the first span is done: your `return` stands inside the loop. Move it out, to where the loop has ended."""
+    return _gapped(words, spans[:1], sentinels)
+
+
+@span_corruption.mistake
+def always_from_the_start(words, spans, sentinels):
+    """Every part of the source begins at the first word, the last part too: `at` stays 0. Move it on after each span,
+    to where that span stopped."""
+    source = [x for (start, _), s in zip(spans, sentinels) for x in (*words[:start], s)]
+    return source + words, _gapped(words, spans, sentinels)[1]
+
+
+@span_corruption.mistake
+def lists_in_lists(words, spans, sentinels):
+    """Your lists hold lists: `append` puts a slice in as a single thing. Add slices by `+=`, which puts in their
+    words."""
+    starts = [0, *(stop for _, stop in spans)]
+    source = [x for at, (start, _), s in zip(starts, spans, sentinels) for x in (words[at:start], s)]
+    return [*source, words[starts[-1] :]], [x for (i, j), s in zip(spans, sentinels) for x in (s, words[i:j])]
+
+
 # Attention, as T5 has it
 
 
@@ -245,6 +268,21 @@ def mask_on_queries(q, k, v, bias, mask):
     """Your mask went along the queries. It is the keys that are left out, the last axis: `mask[:, None, None, :]`."""
     scores = (q @ k.mT + bias).masked_fill(~mask[:, None, :, None], -torch.inf)
     return scores.softmax(-1) @ v
+
+
+@attention.mistake
+def mask_along_the_heads(q, k, v, bias, mask):
+    """Your mask of shape (B, 1, L) laid the sentences along the heads, and no error told you. It needs an axis for the
+    heads too: `mask[:, None, None, :]`."""
+    return (q @ k.mT + bias).masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ v
+
+
+@attention.mistake
+def mask_on_both(q, k, v, bias, mask):
+    """You masked the queries too. A row that is −∞ everywhere becomes 0/0, NaN. Padding may ask; only as a key, on the
+    last axis, it must be left out."""
+    both = mask[:, None, None, :] & mask[:, None, :, None]
+    return (q @ k.mT + bias).masked_fill(~both, -torch.inf).softmax(-1) @ v
 
 
 @attention.mistake

@@ -75,6 +75,18 @@ def half_as_fast(t, dim):
 
 
 @time_waves.mistake
+def twice_two(t, dim):
+    """The 2 is in your exponent twice: `torch.arange(0, dim, 2)` is 2i already. It is −2i / dim."""
+    return _with(t, 10000.0 ** (-2 * torch.arange(0, dim, 2) / dim))
+
+
+@time_waves.mistake
+def begins_at_one(t, dim):
+    """Your i begins at 1. It begins at 0, so that the quickest frequency is ω₀ = 1."""
+    return _with(t, 10000.0 ** (-torch.arange(1, dim // 2 + 1) * 2 / dim))
+
+
+@time_waves.mistake
 def one_too_few(t, dim):
     """Your slowest frequency is 1/10000 itself: you divided by dim / 2 − 1. Some codebases do so, and IF divides by
     dim / 2."""
@@ -198,6 +210,19 @@ def shift_alone(block, x, film, act):
 
 
 @residual_block.mistake
+def scale_alone(block, x, film, act):
+    """You scaled, and left the shift out: after norm2 it is h · (1 + s) + b."""
+    h = block.norm2(block.conv1(act(block.norm1(x))))
+    return block.conv2(act(h * (1 + _film(film)[0]))) + _past(block, x)
+
+
+@residual_block.mistake
+def time_left_out(block, x, film, act):
+    """Neither s nor b is in it, so that the block does not know the time. After norm2 it is h · (1 + s) + b."""
+    return block.conv2(act(block.norm2(block.conv1(act(block.norm1(x)))))) + _past(block, x)
+
+
+@residual_block.mistake
 def at_the_first_norm(block, x, film, act):
     """You scaled and shifted at norm1. The time enters at norm2, in the middle of the block."""
     s, b = _film(film[:, : 2 * x.shape[1]])
@@ -218,6 +243,13 @@ def first_without_activation(block, x, film, act):
     s, b = _film(film)
     h = block.norm2(block.conv1(block.norm1(x)))
     return block.conv2(act(h * (1 + s) + b)) + _past(block, x)
+
+
+@residual_block.mistake
+def second_without_activation(block, x, film, act):
+    """The activation before conv2 is missing. Each convolution has a norm and an activation before it."""
+    s, b = _film(film)
+    return block.conv2(block.norm2(block.conv1(act(block.norm1(x)))) * (1 + s) + b) + _past(block, x)
 
 
 @residual_block.mistake
@@ -303,6 +335,13 @@ def summed_into_the_picture(q, k, v, text_k, text_v, heads):
 
 
 @attend_to_both.mistake
+def in_two_orders(q, k, v, text_k, text_v, heads):
+    """Keys and values stand in two orders, so that a pixel that looks at a word gets some pixel's value. If the text
+    comes first in one of them, it comes first in both."""
+    return _together(_attend(q, torch.cat([text_k, k], 1), torch.cat([v, text_v], 1), heads))
+
+
+@attend_to_both.mistake
 def one_head(q, k, v, text_k, text_v, heads):
     """You attended with one head over all channels. Split them into heads, each with scores and a softmax of its
     own."""
@@ -335,6 +374,15 @@ def heads_in_disorder(q, k, v, text_k, text_v, heads):
     by `transpose(1, 2)` before the last two axes are joined."""
     a = _attend(q, torch.cat([text_k, k], 1), torch.cat([text_v, v], 1), heads)
     return a.reshape(q.shape)
+
+
+@attend_to_both.mistake
+def dealt_out(q, k, v, text_k, text_v, heads):
+    """You dealt the channels out to the heads in turn. Each head takes d channels in a row: the heads come first,
+    `unflatten(-1, (heads, -1))`."""
+    k, v = torch.cat([text_k, k], 1), torch.cat([text_v, v], 1)
+    q, k, v = (y.unflatten(-1, (-1, heads)).movedim(-1, 1) for y in (q, k, v))
+    return _together(torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1) @ v)
 
 
 @attend_to_both.mistake

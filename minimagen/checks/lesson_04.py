@@ -112,6 +112,45 @@ def shown_the_picture(network, x, eps, t, schedule, prediction):
 
 
 @training_loss.mistake
+def always_v(network, x, eps, t, schedule, prediction):
+    """Your target is v, whatever `prediction` says. For "eps" it is the noise, and for "x" the picture."""
+    return _compared(network, x, eps, t, schedule, "v")
+
+
+@training_loss.mistake
+def noised_by_the_wrong_weights(network, x, eps, t, schedule, prediction):
+    """In your z, α and σ have changed places. z = α x + σ ε: at t = 0, where α = 1, it is the picture."""
+    alpha, sigma = schedule(t, like=x)
+    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
+    return (network(sigma * x + alpha * eps, t) - target).square().mean((1, 2, 3))
+
+
+@training_loss.mistake
+def noise_added(network, x, eps, t, schedule, prediction):
+    """Your z is x + ε, equally noisy at every t. Weigh the picture with α and the noise with σ."""
+    alpha, sigma = schedule(t, like=x)
+    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
+    return (network(x + eps, t) - target).square().mean((1, 2, 3))
+
+
+@training_loss.mistake
+def in_the_pictures_space(network, x, eps, t, schedule, prediction):
+    """You turned the answer into x̂ and compared that with x, which gives every t another weight (part 3). Compare the
+    answer as it is with its own target."""
+    alpha, sigma = schedule(t, like=x)
+    z = alpha * x + sigma * eps
+    out = network(z, t)
+    back = {"x": out, "eps": (z - sigma * out) / alpha, "v": alpha * z - sigma * out}[prediction]
+    return (back - x).square().mean((1, 2, 3))
+
+
+@training_loss.mistake
+def rooted(network, x, eps, t, schedule, prediction):
+    """You took the root of the mean. The loss is the mean of the squares itself."""
+    return _compared(network, x, eps, t, schedule, prediction).sqrt()
+
+
+@training_loss.mistake
 def one_for_all(network, x, eps, t, schedule, prediction):
     """You took the mean over the batch as well. Keep one loss a picture, (B,), so that each can get the weight of its
     own t: take the mean over the axes 1, 2 and 3."""
@@ -279,6 +318,12 @@ def kept_instead(tokens, null, u, p):
 
 
 @drop_captions.mistake
+def the_border_too(tokens, null, u, p):
+    """You dropped where u = p as well. u can be 0, and with p = 0 no caption may be lost: use <."""
+    return torch.where((u <= p)[:, None, None], null, tokens)
+
+
+@drop_captions.mistake
 def with_zeros(tokens, null, u, p):
     """You put zeros in their place. Imagen does that. Here, as in DeepFloyd IF, the null text is T5's reading of the
     empty caption: use `null`."""
@@ -361,14 +406,14 @@ def swapped(average, weights, n, decay):
 
 @ema_update.mistake
 def never_warm(average, weights, n, decay):
-    """You used the decay alone. In the beginning d = (1 + n) / (10 + n) is smaller, so that the random weights of the
+    """Your d is the decay, here too. In the beginning (1 + n) / (10 + n) is smaller, so that the random weights of the
     start are soon forgotten: take the smaller of the two."""
     return [decay * a + (1 - decay) * w for a, w in zip(average, weights)]
 
 
 @ema_update.mistake
 def only_warm(average, weights, n, decay):
-    """Your d is (1 + n) / (10 + n) for ever, so that the average moves less and less. It ends at the decay: take the
+    """Your d is (1 + n) / (10 + n), even here, so that the average moves less and less. It ends at the decay: take the
     smaller of the two."""
     d = (1 + n) / (10 + n)
     return [d * a + (1 - d) * w for a, w in zip(average, weights)]

@@ -50,6 +50,12 @@ def swapped(x_c, x_u, w):
 
 
 @guided.mistake
+def away(x_c, x_u, w):
+    """Your way leads from x_c to x_u, and so away from the caption. It is x_c − x_u, and it begins at x_u."""
+    return x_u + w * (x_u - x_c)
+
+
+@guided.mistake
 def w_minus_one(x_c, x_u, w):
     """You weighed x_u with w − 1 where 1 − w is meant, and so added what is to be taken away. The weights must add up
     to one: put x_c = x_u, and x̃ must be the same again."""
@@ -243,6 +249,7 @@ def formulas(generator: torch.Generator) -> list[Case]:
         Case("x_u + s (x_c − x_u), as in diffusers", (from_the_null, 7.5)),
         Case("x_c + s/100 (x_c − x_u), a dial in percent", (in_percent, 250.0)),
         Case("s x_c + (s − 1) x_u, whose weights do not add up to one", (sign_lost, scale)),
+        Case("(1 + s) x_c − s x_u at s = 7.3, whose weights add up to 1.0000000000000009", (ho_and_salimans, 7.3)),
     ]
 
 
@@ -263,6 +270,19 @@ def trusting(formula, scale):
     """You found a w in a formula that is no guidance: with x_c = x_u it must give the same again, and this one does
     not. Ask it with two ones first, and return None."""
     return formula(1.0, 0.0, scale)
+
+
+@our_w.mistake
+def to_the_last_digit(formula, scale):
+    """You asked for a sum of exactly 1, and computers round: allow for a millionth."""
+    return formula(1.0, 0.0, scale) if formula(1.0, 1.0, scale) == 1 else None
+
+
+@our_w.mistake
+def made_to_fit(formula, scale):
+    """You divided by the sum of the weights. That makes a guidance of what is none: such a formula has no w, so return
+    None."""
+    return formula(1.0, 0.0, scale) / formula(1.0, 1.0, scale)
 
 
 @our_w.mistake

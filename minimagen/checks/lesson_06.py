@@ -154,6 +154,12 @@ def squashed(x):
 
 
 @static_threshold.mistake
+def below_alone(x):
+    """You cut what is below −1. What is above 1 is outside as well."""
+    return x.clamp(min=-1)
+
+
+@static_threshold.mistake
 def to_zero(x):
     """You put what lies outside to zero, which is grey. A value above 1 wants to be bright: put it on the edge."""
     return torch.where(x.abs() <= 1, x, 0.0)
@@ -224,6 +230,13 @@ def signed(x, p=0.995):
 
 
 @dynamic_threshold.mistake
+def sign_lost(x, p=0.995):
+    """Your result has no negative values left: all that was dark is bright. |x| is for finding s alone; cut and divide
+    x itself."""
+    return _divided(x.abs(), _own(x, p))
+
+
+@dynamic_threshold.mistake
 def without_max(x, p=0.995):
     """The max(s, 1) is missing. A tame picture, whose s is below 1, would be stretched until it burns: s is never less
     than 1."""
@@ -254,7 +267,7 @@ def uncut(x, p=0.995):
 @dynamic_threshold.mistake
 def cut_at_one(x, p=0.995):
     """Every picture is cut at ±1, which is static thresholding. Cut at ±s, then divide by s. If you did, your s came
-    out as 1: `torch.quantile` takes a share, and p is one already, so that it wants no hundredth."""
+    out as 1: `torch.quantile` takes a share, and p is a share already: do not divide it by 100."""
     return x.clamp(-1, 1)
 
 

@@ -83,6 +83,25 @@ def one_half(low_res, size):
 
 
 @enlarge.mistake
+def plus_a_half(low_res, size):
+    """You added ½ where it is to be taken off: the small pixel k has its centre at k + ½, so the place among centres is
+    (i + ½) n / size − ½."""
+    return _between(low_res, (torch.arange(size) + 0.5) * low_res.shape[-1] / size + 0.5)
+
+
+@enlarge.mistake
+def off_the_edge(low_res, size):
+    """Near the edges you went on in a straight line beyond the outermost centres. There is no neighbour there: keep the
+    places within [0, n − 1] before you cut them into k and f."""
+    n = low_res.shape[-1]
+    at = (torch.arange(size) + 0.5) * n / size - 0.5
+    k = at.long().clamp(0, n - 2)
+    f = at - k
+    rows = low_res[..., k, :] * (1 - f)[:, None] + low_res[..., k + 1, :] * f[:, None]
+    return rows[..., k] * (1 - f) + rows[..., k + 1] * f
+
+
+@enlarge.mistake
 def blocks(low_res, size):
     """You took the nearest small pixel, which makes blocks. Mix the two on either side, by how near each is."""
     n = low_res.shape[-1]
@@ -213,6 +232,36 @@ def unscaled_input(z, u, alpha, sigma, s, network):
 
 
 @residual_x.mistake
+def network_sees_z(z, u, alpha, sigma, s, network):
+    """The network saw z, and not y: it has to be given c_in y, from which what u shows has been taken away."""
+    return _mixed(z, u, alpha, sigma, s, network, seen=z * (alpha**2 * s**2 + sigma**2).rsqrt())
+
+
+@residual_x.mistake
+def network_unscaled(z, u, alpha, sigma, s, network):
+    """You added what the network says as it is. It says it at spread one: multiply by c_out = s σ c_in."""
+    return _mixed(z, u, alpha, sigma, s, network, out=torch.ones(()))
+
+
+@residual_x.mistake
+def skip_unsquared(z, u, alpha, sigma, s, network):
+    """The s of c_skip is not squared: c_skip = α s² c_in²."""
+    return _mixed(z, u, alpha, sigma, s, network, skip=alpha * s / (alpha**2 * s**2 + sigma**2))
+
+
+@residual_x.mistake
+def skip_with_root(z, u, alpha, sigma, s, network):
+    """In c_skip it is c_in², so that no root is left: c_skip = α s² / (α² s² + σ²)."""
+    return _mixed(z, u, alpha, sigma, s, network, skip=alpha * s**2 * (alpha**2 * s**2 + sigma**2).rsqrt())
+
+
+@residual_x.mistake
+def out_without_root(z, u, alpha, sigma, s, network):
+    """The root of c_out is missing: c_out = s σ / √(α² s² + σ²)."""
+    return _mixed(z, u, alpha, sigma, s, network, out=s * sigma / (alpha**2 * s**2 + sigma**2))
+
+
+@residual_x.mistake
 def spread_unsquared(z, u, alpha, sigma, s, network):
     """You added α s and σ, or left the squares out: variances add up, so that c_in = 1 / √(α² s² + σ²)."""
     return _mixed(z, u, alpha, sigma, s, network, total=alpha * s + sigma)
@@ -303,6 +352,28 @@ def straight(low_res, level, noise):
     """You mixed (1 − level) u + level n. The level is a time: ask the cosine schedule for α and σ."""
     level = level.view(-1, 1, 1, 1)
     return (1 - level) * low_res + level * noise
+
+
+@augmented.mistake
+def level_for_weight(low_res, level, noise):
+    """You added level times the noise, and left the picture as it is. The level is a time: ask the cosine schedule for
+    α and σ, and dim the picture by α."""
+    return low_res + level.view(-1, 1, 1, 1) * noise
+
+
+@augmented.mistake
+def plain_cosine(low_res, level, noise):
+    """You took cos(π t / 2) and sin(π t / 2). The cosine schedule has a small offset, 0.008, so that even its first
+    steps hold some noise: ask `mi.CosineSchedule()`."""
+    angle = torch.pi / 2 * level.view(-1, 1, 1, 1)
+    return angle.cos() * low_res + angle.sin() * noise
+
+
+@augmented.mistake
+def clipped(low_res, level, noise):
+    """You clipped the sum to [−1, 1]. A noisy picture may leave it, and in training it does: clip nothing here."""
+    alpha, sigma = CosineSchedule()(level, like=low_res)
+    return (alpha * low_res + sigma * noise).clamp(-1, 1)
 
 
 @augmented.mistake

@@ -88,6 +88,13 @@ def from_the_top(x, noise, strength, steps, schedule):
 
 
 @image_start.mistake
+def upwards(x, noise, strength, steps, schedule):
+    """Your times go up, from 0 to strength. Drawing goes down: from strength, where z stands, to 0."""
+    alpha, sigma, times = _start(x, noise, strength, steps, schedule)
+    return alpha * x + sigma * noise, times.flip(0)
+
+
+@image_start.mistake
 def the_other_way(x, noise, strength, steps, schedule):
     """You began at t = 1 − strength. Here a strength of 1 forgets the picture, and one near 0 keeps it: begin at
     t = strength."""
@@ -218,6 +225,19 @@ def hard(z, known, repaint, noise, alpha, sigma):
     return torch.where(repaint > 0.5, z, alpha * known + sigma * noise)
 
 
+@put_in.mistake
+def anything_above_zero(z, known, repaint, noise, alpha, sigma):
+    """You took z wherever `repaint` is not 0. Between 0 and 1 both have a share: mix them with the weights `repaint`
+    and 1 − `repaint`."""
+    return torch.where(repaint.bool(), z, alpha * known + sigma * noise)
+
+
+@put_in.mistake
+def noise_upon_noise(z, known, repaint, noise, alpha, sigma):
+    """You added noise everywhere. z has its noise already: only the known region is to be brought to its level."""
+    return alpha * _mixed(z, known, repaint) + sigma * noise
+
+
 def fresh(z, known, repaint, noise, alpha, sigma):
     return _mixed(z, alpha * known + sigma * torch.randn_like(z), repaint)
 
@@ -293,6 +313,21 @@ def spreads_subtracted(z, noise, alpha_s, sigma_s, alpha_t, sigma_t):
     the root."""
     a = alpha_t / alpha_s
     return a * z + (sigma_t - a * sigma_s) * noise
+
+
+@go_back.mistake
+def a_not_squared(z, noise, alpha_s, sigma_s, alpha_t, sigma_t):
+    """You took a σ_s² from σ_t². The spread of z's noise becomes a σ_s, and so its variance a² σ_s²: square a as
+    well."""
+    a = alpha_t / alpha_s
+    return a * z + (sigma_t**2 - a * sigma_s**2).sqrt() * noise
+
+
+@go_back.mistake
+def variances_added(z, noise, alpha_s, sigma_s, alpha_t, sigma_t):
+    """You added a² σ_s² to σ_t². That much is in z already: subtract it, and add noise for what is missing."""
+    a = alpha_t / alpha_s
+    return a * z + (sigma_t**2 + a**2 * sigma_s**2).sqrt() * noise
 
 
 @go_back.mistake

@@ -156,6 +156,26 @@ def missing_is_free(wanted, pictures):
 
 
 @matched.mistake
+def missing_twice(wanted, pictures):
+    """You counted a missing thing twice: once by its words, none of which is shown, and once more as a thing. Only
+    things too many cost one each."""
+    return _each(pictures, lambda seen: _best(wanted, seen, _wrong) + abs(len(seen) - len(wanted)))
+
+
+@matched.mistake
+def right_or_wrong(wanted, pictures):
+    """You gave 1 for every picture that has a fault. Asked is how many it has."""
+    return _each(pictures, lambda seen: int(_best(wanted, seen, _wrong) + _extra(wanted, seen) > 0))
+
+
+@matched.mistake
+def empties_are_extra(wanted, pictures):
+    """You counted the empty things, which stand in for missing ones, among those that are too many: compare the number
+    wanted with the number that was seen, before you added any."""
+    return _each(pictures, lambda seen: _best(wanted, seen, _wrong) + len(seen))
+
+
+@matched.mistake
 def things_not_words(wanted, pictures):
     """You counted wrong things, or one fault for a thing that is missing. Count the words: a cube of the wrong colour
     and size is wrong twice."""
@@ -225,6 +245,27 @@ def of_one_prompt(right, picks):
 
 
 @interval.mistake
+def picks_of_pictures(right, picks):
+    """The numbers in `picks` are of prompts, and you took them for numbers of pictures: most were never looked at.
+    Average each prompt's pictures first, so that one number a prompt is left."""
+    return torch.quantile(right.flatten()[picks].mean(1), torch.tensor([0.025, 0.975]))
+
+
+@interval.mistake
+def bell(right, picks):
+    """You gave mean ± 1.96 spreads, as if the means lay in the shape of a bell. The bootstrap needs no shape: take the
+    quantiles 0.025 and 0.975 of the means."""
+    means = right.mean(1)[picks].mean(1)
+    return torch.stack([means.mean() - 1.96 * means.std(), means.mean() + 1.96 * means.std()])
+
+
+@interval.mistake
+def high_first(right, picks):
+    """Your high end comes first. It is the low one, then the high one."""
+    return torch.quantile(right.mean(1)[picks].mean(1), torch.tensor([0.975, 0.025]))
+
+
+@interval.mistake
 def ninety(right, picks):
     """You cut off 5 % at each end, which leaves 90 %. For 95 % it is 0.025 and 0.975."""
     return torch.quantile(right.mean(1)[picks].mean(1), torch.tensor([0.05, 0.95]))
@@ -289,7 +330,8 @@ def clouds(generator: torch.Generator) -> list[Case]:
             mix = torch.randn(width, width, generator=generator)
             return torch.randn(count, width, generator=generator) @ mix + torch.rand(width, generator=generator)
 
-        return Case(about, (cloud(n), cloud(m)))
+        apart = torch.arange(width)  # so that the clouds' means differ, each feature's and that of all numbers
+        return Case(about, (cloud(n), cloud(m) + apart))
 
     return [
         case("30 and 20 pictures with 4 features each", 30, 20, 4),
@@ -328,6 +370,35 @@ def spreads_alone(real, fake):
     """The first term is missing: |μ − μ'|², how far the means are apart."""
     _, a, b, values = _parts(real, fake)
     return a.trace() + b.trace() - 2 * values.sqrt().sum()
+
+
+@frechet_distance.mistake
+def mean_of_everything(real, fake):
+    """Your means are of all numbers at once. Each feature has a mean of its own, over the pictures: `.mean(0)`."""
+    _, a, b, values = _parts(real, fake)
+    return (real.mean() - fake.mean()).square() + a.trace() + b.trace() - 2 * values.sqrt().sum()
+
+
+@frechet_distance.mistake
+def mean_square(real, fake):
+    """You averaged the squares of how far the means are apart. |μ − μ'|² is their sum."""
+    far, a, b, values = _parts(real, fake)
+    return far / real.shape[1] + a.trace() + b.trace() - 2 * values.sqrt().sum()
+
+
+@frechet_distance.mistake
+def root_of_the_sum(real, fake):
+    """You took the root of the eigenvalues' sum. Take the root of each eigenvalue, then the sum."""
+    far, a, b, values = _parts(real, fake)
+    return far + a.trace() + b.trace() - 2 * values.sum().sqrt()
+
+
+@frechet_distance.mistake
+def as_if_symmetric(real, fake):
+    """You used `eigvalsh`, which is for symmetric matrices. Σ and Σ' are, but their product is not: use
+    `torch.linalg.eigvals`."""
+    far, a, b, _ = _parts(real, fake)
+    return far + a.trace() + b.trace() - 2 * torch.linalg.eigvalsh(a @ b).clamp(min=0).sqrt().sum()
 
 
 @frechet_distance.mistake

@@ -104,7 +104,7 @@ def _compose(stages: Sequence[Stage], text: Text, null: Text, noise: Sequence[Te
     """The right answer with one thing changed."""
     picture = first = None
     for stage, z in zip(stages, noise):
-        cond = Cond(text)
+        cond, start = Cond(text), z
         if picture is not None and first is not None:
             picture = first if changed.get("always_first") else picture
             if changed.get("noise_first"):
@@ -117,7 +117,7 @@ def _compose(stages: Sequence[Stage], text: Text, null: Text, noise: Sequence[Te
             z = low_res if changed.get("from_low_res") else z
         denoiser = stage.denoiser if changed.get("bare") else stage.sampling(changed.get("contrast", null))
         steps = list(sample(denoiser, z, stage.times(stage.steps), cond))
-        picture = steps[0 if changed.get("first_step") else -1].z
+        picture = start if changed.get("noise_itself") else steps[0 if changed.get("first_step") else -1].z
         picture = picture if changed.get("unclamped") else picture.clamp(-1, 1)
         first = picture if first is None else first
     assert picture is not None and first is not None
@@ -129,6 +129,19 @@ def unclamped(stages, text, null, noise):
     """You handed the picture on as the last step left it. Some of its pixels lie outside [−1, 1], where no picture of
     the training was: clip it, at the end of every stage."""
     return _compose(stages, text, null, noise, unclamped=True)
+
+
+@cascade_by_hand.mistake
+def clipped_at_the_end(stages, text, null, noise):
+    """You clipped the last picture alone. Each stage is told a picture in [−1, 1], as in training: clip at the end of
+    every stage, before the next one sees it."""
+    return _compose(stages, text, null, noise, unclamped=True).clamp(-1, 1)
+
+
+@cascade_by_hand.mistake
+def noise_itself(stages, text, null, noise):
+    """You handed on the noise that the stage began from. What it has drawn is in the last step: `z = step.z`."""
+    return _compose(stages, text, null, noise, noise_itself=True)
 
 
 @cascade_by_hand.mistake
@@ -211,7 +224,7 @@ leading_times = Exercise(
     LESSON,
     reference=leading,
     cases=counts,
-    learned="these are the rows of its table at which DeepFloyd IF stops, row 990 first.",
+    learned="these are the rows of IF's table at which diffusers stops: with 100 steps, row 990 first.",
     borrowed=(conventions.times, times),
     points=2,
     minutes=8,
@@ -247,6 +260,13 @@ def not_whole(steps):
     """Your rows are not whole numbers, and a table has none between them: IF takes ⌊1000 / steps⌋, rounded down, from
     row to row."""
     return _then_zero((torch.arange(steps - 1, -1, -1) * 1000 / steps + 1) / 1000)
+
+
+@leading_times.mistake
+def each_rounded(steps):
+    """You rounded each row down. What is rounded is the distance from row to row, once: k · (1000 // steps). Without
+    the brackets, Python multiplies first."""
+    return _then_zero((torch.arange(steps - 1, -1, -1) * 1000 // steps + 1) / 1000)
 
 
 @leading_times.mistake
@@ -357,7 +377,8 @@ def not_at_the_beginning(key, names):
 
 @rename.mistake
 def backwards(key, names):
-    """You renamed from ours to diffusers': in each pair the first name is diffusers', and the second is ours."""
+    """The key came back with diffusers' names. In each pair the first name, diffusers', is to be found and the second
+    put in its place; and each replacement goes on from the key that the one before has left."""
     for theirs, ours in names:
         key = f".{key}.".replace(f".{ours}.", f".{theirs}.")[1:-1]
     return key

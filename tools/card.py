@@ -1,0 +1,105 @@
+"""Bring the model card's tables in step with what was measured: data/README.md from the JSON files beside it.
+
+    python -m tools.card
+
+Between <!-- name --> and <!-- end --> stands what a function of that name below makes of data/; the rest is written.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from minimagen import files
+from tools.editions import ROOT
+
+DATA = ROOT / "data"
+PLACE = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
+JUDGED = {  # names of the measured, in the order of the table
+    **{name: name for name in ("shape", "color", "size", "material", "pattern")},
+    "on top": "what stands on another",
+    "count": "number of things",
+    **{name: name for name in ("backdrop", "floor", "light")},
+    "word": "word on the sign, every letter",
+    "scene": "the whole scene",
+    "own caption": "true to its own caption",
+    "another's": "true to another scene's caption (chance)",
+}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, rule, *rows])
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def read(name: str) -> dict:
+    return json.loads((DATA / name).read_text(encoding="utf-8"))
+
+
+def scores(name: str, kinds: tuple[str, ...] = ("categories", "questions")) -> str:
+    """Every row of an evaluation, with its interval and the judge's own score on true renders."""
+    told = read(name)
+    rows = [
+        [
+            row["name"],
+            str(row["pictures"]),
+            percent(row["right"]["mean"]),
+            f"{percent(row['right']['low'])} to {percent(row['right']['high'])}",
+            percent(row["judge"]),
+        ]
+        for kind in kinds
+        for row in told[kind]
+    ]
+    return table(["", "pictures", "right", "95 % interval", "judge on true renders"], rows)
+
+
+def drawbench() -> str:
+    return scores("evaluation.json")
+
+
+def suites() -> str:
+    return scores("suites.json", ("categories",))
+
+
+def looks() -> str:
+    """What is measured of DrawBench's pictures as a whole."""
+    told = read("evaluation.json")["fidelity"]
+    apart = ", ".join(f"{name} {told[f'{name} excess']:+.3f}" for name in ("red", "green", "blue"))
+    return f"Channel means against true pictures' (of ±1): {apart}. Readable: {percent(told['readable'])} of 100.\n"
+
+
+def judge() -> str:
+    told = read("judge/measured.json")
+    sizes = [size for size in ("256 px", "64 px") if size in told]
+    rows = [
+        [text, *(percent(told[size][name], 1) if name in told[size] else "cannot be seen" for size in sizes)]
+        for name, text in JUDGED.items()
+    ]
+    return table(["", *sizes], rows)
+
+
+def hashes() -> str:
+    names = sorted(path.parent.name for path in DATA.glob("*/model.safetensors"))
+    return table(
+        ["`model.safetensors` of", "SHA-256"],
+        [[f"`{name}`", f"`{files.sha256(DATA / name / 'model.safetensors')}`"] for name in names],
+    )
+
+
+FILLED: dict[str, Callable[[], str]] = {f.__name__: f for f in (drawbench, suites, looks, judge, hashes)}
+
+
+def current(page: str) -> str:
+    """The page with every place filled anew; a place that no function knows is a KeyError."""
+    return PLACE.sub(lambda found: f"{found[1]}\n{FILLED[found[2]]()}\n{found[3]}", page)
+
+
+if __name__ == "__main__":
+    card = DATA / "README.md"
+    card.write_text(current(card.read_text(encoding="utf-8")), encoding="utf-8")
