@@ -19,10 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, files
+from . import checkpoint, samples
 from .cache import Cached
-from .cascade import Stage, generators, to_pil
-from .conditioning import Text, upsample
+from .cascade import Stage
 from .data import ToylandImages
 from .denoiser import Denoiser, Dynamic, Static
 from .resources import data_folder
@@ -31,35 +30,6 @@ from .training import TrainStep, train
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
-FACTOR = 4  # every stage after the first enlarges so many times
-
-# One prompt a picture of the base's grid: attributes, binding, relations, counts, signs, settings.
-PROMPTS = (
-    "a large red sphere",
-    "a small shiny blue cube on a wooden floor",
-    "a green metal ring",
-    "a yellow glass cone",
-    "a white pyramid against a night sky",
-    "a black cylinder on sand",
-    "a red cube left of a blue sphere",
-    "a small green cone right of a large purple cube",
-    "a yellow cylinder in front of a pink pyramid",
-    "a cyan ring behind a small white sphere",
-    "an orange sphere on top of a blue cube",
-    "a small black cone on top of a large green cylinder",
-    "two red spheres",
-    "three small green cubes",
-    "four blue cones",
-    "five yellow spheres",
-    'a sign with the word "CAT"',
-    'a sign that says "HELLO"',
-    'a red cube and a sign saying "TOY"',
-    "a striped purple sphere and a checkered orange cube",
-    "a dotted cyan cylinder and a marbled white ring",
-    "a red sphere, a green cube and a blue cone",
-    "a pink pyramid against a sunset sky",
-    "two black cubes and a large yellow ring on grass",
-)
 
 
 @dataclass(frozen=True)
@@ -113,6 +83,8 @@ CPU = {
         BASE_64,
         minutes=240,
         lr=1e-3,
+        optimizer="muon",
+        ema=0.998,
         small=0.15,
         cache=60_000,
         drawing={"steps": 16, "guidance": 3.0, "threshold": Dynamic()},
@@ -159,7 +131,7 @@ def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0, device: st
         recipe.size,
         crop=recipe.crop,
         captions=1 if recipe.cache is None or cache is None else recipe.captions,
-        factor=FACTOR if recipe.network.enlarges else 1,
+        factor=samples.FACTOR if recipe.network.enlarges else 1,
         seed=seed,
         device=device,
     )
@@ -230,7 +202,7 @@ def cook(
     seen: int | None = None
     budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume, "out": out, "seed": seed}
     # closed even if the caller's lines fail, for only then is the last checkpoint written
-    with closing(train(stage, data, text=text, factor=FACTOR, **budget, **settings)) as run:
+    with closing(train(stage, data, text=text, factor=samples.FACTOR, **budget, **settings)) as run:
         for step in run:
             step = replace(step, **{name: getattr(step, name) + value for name, value in before.items()})
             losses.append(step.raw_loss)
@@ -243,10 +215,10 @@ def cook(
                 log(out, row)
             if step.main and time.monotonic() - shown > 60 * recipe.show_every:
                 shown = time.monotonic()
-                log(out, {"step": step.step, **show(stage, step, text, out, score)})
+                log(out, {"step": step.step, **samples.show(stage, step, text, out, score)})
             yield step
     if losses and step.main:
-        log(out, {"step": step.step, **show(stage, step, text, out, score)})
+        log(out, {"step": step.step, **samples.show(stage, step, text, out, score)})
 
 
 def log(out: Path, row: dict[str, Any]) -> None:
@@ -254,58 +226,3 @@ def log(out: Path, row: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "log.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
-
-
-def show(
-    stage: Stage, step: TrainStep, text: Callable[[list[str]], Text], out: Path, score: Any = None
-) -> dict[str, float]:
-    """Draw the fixed grid with the averaged weights, into samples/; gives what can be measured on it."""
-    training = stage.denoiser.unet.training
-    stage.denoiser.unet.eval()
-    try:
-        with step.averaged(), torch.no_grad():
-            pictures, numbers = (enlarged if stage.enlarges else drawn)(stage, text, score)
-    finally:
-        stage.denoiser.unet.train(training)
-    with files.atomic(out / "samples" / f"{step.step:07d}.png") as temporary:
-        to_pil(pictures[None])[0].save(temporary, format="png")
-    return {name: round(value, 4) for name, value in numbers.items()}
-
-
-def drawn(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:
-    """One picture a prompt, from the same noise each time."""
-    prompts = list(PROMPTS)
-    *_, last = stage.sample(text(prompts), text([""]), generator=generators(0, range(len(prompts))))
-    x = last.z.float().clamp(-1, 1).cpu()
-    numbers = {"mean": float(x.mean()), "spread": float(x.std())}
-    return grid(x, 6), numbers | (score(stage, prompts, x) if score is not None else {})
-
-
-def enlarged(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:
-    """Pictures never trained on: interpolated, enlarged by the network, and the truth; with the PSNR of both."""
-    edge = min(stage.size, 256)  # windows of the 1024 px picture, which would be slow to render whole
-    window = None if edge == stage.size else edge
-    source = ToylandImages(stage.size, "heldout", crop=window, factor=FACTOR, seed=1)
-    items = source.__getitems__(range(6))
-    x, small = (torch.stack([item[name] for item in items]).cpu() for name in ("image", "low"))
-    plain = upsample(small, edge)
-    part = replace(stage, size=edge)
-    *_, last = part.sample(
-        text([item["caption"] for item in items]), text([""]), small, generator=generators(0, range(len(items)))
-    )
-    y = last.z.float().clamp(-1, 1).cpu()
-    numbers = {"psnr": psnr(y, x), "psnr_interpolated": psnr(plain, x)}
-    return grid(torch.cat([plain, y, x]), len(items)), numbers | (
-        score(stage, [item["caption"] for item in items], y) if score is not None else {}
-    )
-
-
-def psnr(y: Tensor, x: Tensor) -> float:
-    """10 log₁₀ (2² / mean squared error), in decibels, for pictures in [−1, 1]."""
-    return float(10 * torch.log10(4 / (y - x).square().mean()))
-
-
-def grid(x: Tensor, columns: int) -> Tensor:
-    """(B, 3, H, W) → one picture of rows of `columns`."""
-    rows = [torch.cat(list(x[i : i + columns]), -1) for i in range(0, len(x), columns)]
-    return torch.cat(rows, -2)

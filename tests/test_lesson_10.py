@@ -14,8 +14,8 @@ from minimagen.cascade import generators
 from minimagen.checks import lesson_10
 from minimagen.deepfloyd import dolls, memory
 from minimagen.deepfloyd.renaming import RENAMED
-from minimagen.recipes import psnr
 from minimagen.resources import data_folder
+from minimagen.samples import psnr
 
 SOURCE = Path(__file__).parents[1] / "lessons" / "10_cascade_and_deepfloyd_if.md"
 PROMPT = "a red cube left of a blue sphere"

@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from minimagen import recipes
+from minimagen import recipes, samples
 from minimagen.cascade import Stage
 from minimagen.checkpoint import NAME
 from minimagen.conditioning import Text
-from minimagen.recipes import CPU, GPU, cook, grid, new_stage, psnr, recipe
+from minimagen.recipes import CPU, GPU, cook, new_stage, recipe
+from minimagen.samples import grid, psnr
 from minimagen.unet import UNetConfig
 
 
@@ -140,7 +141,7 @@ def test_a_fault_while_drawing_samples_does_not_lose_the_steps_before_it(tmp_pat
     def fault(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipes, "show", fault)
+    monkeypatch.setattr(samples, "show", fault)
     with pytest.raises(KeyboardInterrupt) as caught:
         list(cook(tiny("base"), tmp_path, text=Words(), steps=9))
     assert (tmp_path / NAME).exists()  # written at once, and not when the fault, which holds the run, is forgotten

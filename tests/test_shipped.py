@@ -14,8 +14,8 @@ import torch
 from minimagen import files
 from minimagen.cascade import Imagen
 from minimagen.conditioning import augment, upsample
-from minimagen.recipes import psnr
 from minimagen.resources import data_folder
+from minimagen.samples import psnr
 from minimagen.toyland.compose import random_scene
 from minimagen.toyland.drawbench import suite
 from minimagen.toyland.judge import shipped

@@ -1,4 +1,8 @@
-"""Draw docs/toyland.png, the picture on the first page: eight scenes of Toyland as its renderer shows them."""
+"""Draw the two pictures of the documents.
+
+docs/toyland.png    on the first page: eight scenes of Toyland as its renderer shows them
+docs/samples.jpg    on the model card: what the shipped weights draw, one picture a prompt, at seed 0, none left out
+"""
 
 import sys
 from pathlib import Path
@@ -8,23 +12,26 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from minimagen.cascade import to_pil  # noqa: E402
+from minimagen.cascade import Imagen, to_pil  # noqa: E402
 from minimagen.files import atomic  # noqa: E402
+from minimagen.samples import PROMPTS  # noqa: E402
 from minimagen.toyland.compose import random_scene  # noqa: E402
 from minimagen.toyland.render import render  # noqa: E402
 
 SEEDS = (2, 7, 12, 10, 8, 16, 5, 23)  # a word, a pattern, on top of, glass, counts, in front of, two materials, rings
-EDGE, COLUMNS = 200, 4
 
 
-def main() -> None:
-    tiles = [to_pil(render([random_scene(seed)], 2 * EDGE))[0].resize((EDGE, EDGE)) for seed in SEEDS]
-    sheet = Image.new("RGB", (COLUMNS * EDGE, len(tiles) // COLUMNS * EDGE))
+def sheet(tiles: list[Image.Image], edge: int, columns: int, name: str, **how) -> None:
+    """docs/name, of tiles brought to edge × edge pixels."""
+    page = Image.new("RGB", (columns * edge, len(tiles) // columns * edge))
     for i, tile in enumerate(tiles):
-        sheet.paste(tile, (i % COLUMNS * EDGE, i // COLUMNS * EDGE))
-    with atomic(ROOT / "docs" / "toyland.png") as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+        page.paste(tile.resize((edge, edge)), (i % columns * edge, i // columns * edge))
+    with atomic(ROOT / "docs" / name) as temporary:
+        page.save(temporary, **how)
 
 
 if __name__ == "__main__":
-    main()
+    scenes = [to_pil(render([random_scene(seed)], 400))[0] for seed in SEEDS]
+    sheet(scenes, 200, 4, "toyland.png", format="PNG", optimize=True)
+    drawn = Imagen.from_pretrained(stages=(64, 256)).draw(list(PROMPTS), seed=0)
+    sheet(drawn, 128, 6, "samples.jpg", format="JPEG", quality=88)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minimagen import cascade, recipes
+from minimagen import cascade, samples
 
 from .compare import copied
 from .frame import Case, Exercise
@@ -158,7 +158,7 @@ how_alike = Exercise(
     reference=decibels,
     cases=pairs,
     learned="10 decibels more are a tenth of the squared difference. From about 40 on, no eye sees one.",
-    borrowed=(recipes.psnr,),
+    borrowed=(samples.psnr,),
     points=1,
     minutes=5,
     level=1,
