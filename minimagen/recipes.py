@@ -30,6 +30,9 @@ from .training import TrainStep, train
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
+TRAINED = (
+    "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
+)  # of a Recipe: train's
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Recipe:
     warmup: int = 200
     decay: float = 0.4
     weight: str = "plain"
+    shift: float = 1.0
     optimizer: str = "adamw"
     drop: float = 0.1
     ema: float = 0.9995
@@ -84,6 +88,7 @@ CPU = {
         minutes=240,
         lr=1e-3,
         optimizer="muon",
+        shift=2.0,
         ema=0.998,
         small=0.15,
         cache=60_000,
@@ -178,8 +183,7 @@ def cook(
     text = text.to(device) if hasattr(text, "to") else text
     stage = new_stage(recipe, text.dim, seed)
     data = new_data(recipe, cache or out / "cache", seed, device) if data is None else data
-    names = ("batch", "lr", "warmup", "decay", "weight", "optimizer", "drop", "ema", "crop", "stretched", "noisiest")
-    settings = {name: getattr(recipe, name) for name in names} | options
+    settings = {name: getattr(recipe, name) for name in TRAINED} | options
     if minutes is None and steps is None:
         minutes = recipe.minutes
     before = {"step": 0, "images": 0, "seconds": 0.0}

@@ -118,6 +118,7 @@ def train(
     decay: float = 0.3,
     weight: str = "plain",
     gamma: float = 5.0,
+    shift: float = 1.0,
     drop: float = 0.1,
     ema: float | None = 0.9995,
     accumulate: int = 1,
@@ -141,6 +142,7 @@ def train(
     batch: pictures a step and process; accumulate: compute them in so many parts, to save memory (1 = off).
     lr rises in `warmup` steps and falls to zero over the last `decay` of the budget.
     clip: bound of the gradient's norm (None = off). optimizer: "adamw", or "muon" (see there).
+    shift: above 1, more pictures are noisy ones, see `objective.spread_times` (1 = off).
     factor, crop, stretched, noisiest: of SR, see `objective.Task`.
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
@@ -175,7 +177,9 @@ def train(
     task = Task(
         replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor, crop
     )
-    task = replace(task, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment))
+    task = replace(
+        task, shift=shift, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment)
+    )
     about = {"seed": seed, "prediction": stage.denoiser.prediction, "world": getattr(data, "world", None)}
     about |= {"optimizer": optimizer}
     run = checkpoint.Run(unet, stepper, average, about)

@@ -205,6 +205,9 @@ def test_times_are_uniform_and_evenly_spread_over_any_run_of_pictures():
         assert float(t.diff().max()) < 3 / 64  # 64 independent times leave gaps of about 5/64
     t = spread_times(torch.arange(100_000))
     assert torch.histc(t, 10, 0, 1).sub(10_000).abs().max() < 150
+    for shift in (1.0, 2.0, 5.0):  # P(t > τ) = shift (1 − τ) / (shift − (shift − 1) τ)
+        late = (spread_times(torch.arange(100_000), shift=shift) > 0.7).double().mean()
+        assert float(late) == pytest.approx(shift * 0.3 / (shift - (shift - 1) * 0.7), abs=0.002)
     assert not torch.equal(spread_times(torch.arange(8), 0), spread_times(torch.arange(8), 1))
 
 
