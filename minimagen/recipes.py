@@ -92,7 +92,7 @@ CPU = {
         ema=0.998,
         small=0.15,
         cache=60_000,
-        drawing={"steps": 16, "guidance": 3.0, "threshold": Dynamic()},
+        drawing={"steps": 16, "guidance": 5.0, "threshold": Dynamic()},
     ),
     "sr256": replace(_SR, drawing={**_ENLARGE, "aug": 0.1}),
     "sr1024": replace(
