@@ -8,13 +8,13 @@ from collections.abc import Callable
 ABOUT = """\
 Imagen in miniature: from a sentence to a picture, on a CPU, in seconds.
 
-  minimagen draw "a shiny red cube left of a small blue sphere"
+  minimagen draw "three blue cones against a sunset sky"
 
 `minimagen COMMAND --help` explains a command and shows examples."""
 
 DRAW = """\
 examples:
-  minimagen draw "a shiny red cube left of a small blue sphere"
+  minimagen draw "three blue cones against a sunset sky"
   minimagen draw "two green cones" "a metal ring" --seed 7 --out pictures/
   minimagen draw "a glass sphere" --size 64 --steps 16 --guidance 4 --threshold dynamic --percentile 0.995
   minimagen draw "a striped cube" --enlarge small.png --stages 256,1024

@@ -59,7 +59,7 @@ class Controls:
 
     def __init__(self) -> None:
         self.style = w.HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
-        self.prompt = line("a shiny red cube left of a small blue sphere", "the sentence to draw")
+        self.prompt = line("three blue cones against a sunset sky", "the sentence to draw")
         self.draw = classed(w.Button(description="Draw", disabled=True), "go")
         self.examples = [classed(w.Button(description=text, tooltip=why), "chip") for text, why in EXAMPLES.items()]
         self.easel = Easel()
