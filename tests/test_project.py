@@ -281,6 +281,7 @@ def test_an_address_puts_badges_and_the_install_line_on_the_first_page():
     from tools.readme import current
 
     plain = current(README)
+    assert plain == README, "bring it up to date: python tools/readme.py"
     assert "colab.research" not in plain and "python -m hatchling build" in plain
     page = current(plain, "https://github.com/someone/something")
     rows = re.findall(r"^\| \d\d \| \[.*$", page, flags=re.M)
