@@ -5,18 +5,15 @@
 Between <!-- name --> and <!-- end --> stands what a function of that name below makes of data/; the rest is written.
 """
 
-import json
-import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from minimagen import files
 from tools.editions import ROOT
+from tools.places import filled
 
 DATA = ROOT / "data"
-PLACE = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", flags=re.S)
 JUDGED = {  # names of the measured, in the order of the table
     **{name: name for name in ("shape", "color", "size", "material", "pattern")},
     "on top": "what stands on another",
@@ -39,7 +36,7 @@ def percent(value: float | None, digits: int = 0) -> str:
 
 
 def read(name: str) -> dict:
-    return json.loads((DATA / name).read_text(encoding="utf-8"))
+    return files.read_json(DATA / name)
 
 
 def scores(name: str, kinds: tuple[str, ...] = ("categories", "questions")) -> str:
@@ -92,12 +89,8 @@ def hashes() -> str:
     )
 
 
-FILLED: dict[str, Callable[[], str]] = {f.__name__: f for f in (drawbench, suites, looks, judge, hashes)}
-
-
 def current(page: str) -> str:
-    """The page with every place filled anew; a place that no function knows is a KeyError."""
-    return PLACE.sub(lambda found: f"{found[1]}\n{FILLED[found[2]]()}\n{found[3]}", page)
+    return filled(page, {maker.__name__: maker for maker in (drawbench, suites, looks, judge, hashes)})
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tools.editions import ROOT, colab, project_url
 from tools.lessons import table
-
-MEASURED = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", flags=re.S)
-INSTALL = re.compile(r"(<!-- install -->\n).*?(<!-- end -->)", flags=re.S)
+from tools.places import filled
 
 
 def lesson_row(row: re.Match, url: str | None = None) -> str:
@@ -41,8 +39,7 @@ def install(url: str | None) -> str:
 
 def current(page: str, url: str | None = None) -> str:
     page = re.sub(r"^\| (\d\d) \| (.*?) \|", lambda row: lesson_row(row, url), page, flags=re.M)
-    page = INSTALL.sub(lambda found: f"{found[1]}{install(url)}{found[2]}", page)
-    page = MEASURED.sub(lambda found: f"{found[1]}\n{table()}\n\n{found[2]}", page)
+    page = filled(page, {"install": lambda: install(url), "measured": table})
     return re.sub(r"^(\| `(\w+)/`.*\|) (?:yes|not yet) \|$", shipped_row, page, flags=re.M)
 
 
