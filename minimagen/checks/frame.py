@@ -92,6 +92,7 @@ class Exercise:
     minutes: int = 5
     level: int = 1  # 1 a warm-up, 2 to think about, 3 a challenge
     tolerance: float = 1e-4
+    of_kind: bool = False  # whether the answer's dtype counts as well as its numbers
     wrong: list[Wrong] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -137,7 +138,7 @@ class Exercise:
         expected = self.reference(*copied(case.args), **case.options)
         args = copied(case.args)
         got = self._call(function, args, case)
-        if not same(got, expected, self.tolerance):
+        if not same(got, expected, self.tolerance) or (self.of_kind and got.dtype != expected.dtype):
             raise self._not_yet(self._diagnose(function, case, got, expected), case)
         if (place := _changed(args, case.args)) is not None:
             name = _parameter(self.reference, place)

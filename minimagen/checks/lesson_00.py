@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from minimagen import cascade, samples
 
-from .compare import copied
 from .frame import Case, Exercise
 
 LESSON = "00_start_here"
@@ -35,32 +32,25 @@ def pictures(generator: torch.Generator) -> list[Case]:
     ]
 
 
-NOT_BYTES = (
-    "The numbers are right, but not their kind: a picture file wants bytes, whole numbers from 0 to 255. Make them so "
-    "by `.to(torch.uint8)`."
-)
-
-
-class OfBytes(Exercise):
-    """An exercise whose answer must be bytes: numbers alone, compared without their kind, make no picture file."""
-
-    def _case(self, function: Callable, case: Case) -> None:
-        super()._case(function, case)
-        if self._call(function, copied(case.args), case).dtype != torch.uint8:
-            raise self._not_yet(NOT_BYTES, case)
-
-
-to_pixels = OfBytes(
+to_pixels = Exercise(
     "to_pixels",
     LESSON,
     reference=colours,
     cases=pictures,
     learned="−1 is black, 1 is full, and what lies outside is clipped: so a tensor becomes a picture.",
     borrowed=(cascade.to_pil,),
+    of_kind=True,
     points=1,
     minutes=5,
     level=1,
 )
+
+
+@to_pixels.mistake  # the first: where the numbers are right, others that fail elsewhere are right as well
+def left_as_floats(x):
+    """The numbers are right, but not their kind: a picture file wants bytes, whole numbers from 0 to 255. Make them so
+    by `.to(torch.uint8)`."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
 
 
 @to_pixels.mistake
@@ -102,13 +92,6 @@ def cut_off(x):
     """You cut the fractions off, and made everything a little darker. Round to the nearest: `.round()`, before
     `.to(torch.uint8)`."""
     return ((x.clamp(-1, 1) + 1) * 127.5).to(torch.uint8).permute(1, 2, 0)
-
-
-def left_as_floats(x):
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
-
-
-to_pixels.mistake(left_as_floats, says=NOT_BYTES)
 
 
 @to_pixels.mistake

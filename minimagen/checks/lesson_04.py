@@ -59,11 +59,19 @@ training_loss = Exercise(
 )
 
 
-def _compared(network, x, eps, t, schedule, prediction, v=lambda a, s, x, eps: a * eps - s * x):
-    """The right answer, or one with another v."""
+def _v(a, s, x, eps):
+    return a * eps - s * x
+
+
+def _noised(a, s, x, eps):
+    return a * x + s * eps
+
+
+def _compared(network, x, eps, t, schedule, prediction, v=_v, z=_noised):
+    """The right answer, or one with another v, or with another z."""
     alpha, sigma = schedule(t, like=x)
     target = {"x": x, "eps": eps, "v": v(alpha, sigma, x, eps)}[prediction]
-    return (network(alpha * x + sigma * eps, t) - target).square().mean((1, 2, 3))
+    return (network(z(alpha, sigma, x, eps), t) - target).square().mean((1, 2, 3))
 
 
 @training_loss.mistake
@@ -106,9 +114,7 @@ def noise_minus_picture(network, x, eps, t, schedule, prediction):
 def shown_the_picture(network, x, eps, t, schedule, prediction):
     """You gave the network the clean picture. It must see z = α x + σ ε, for that is all that it will have to draw
     from."""
-    alpha, sigma = schedule(t, like=x)
-    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
-    return (network(x, t) - target).square().mean((1, 2, 3))
+    return _compared(network, x, eps, t, schedule, prediction, z=lambda a, s, x, eps: x)
 
 
 @training_loss.mistake
@@ -120,17 +126,13 @@ def always_v(network, x, eps, t, schedule, prediction):
 @training_loss.mistake
 def noised_by_the_wrong_weights(network, x, eps, t, schedule, prediction):
     """In your z, α and σ have changed places. z = α x + σ ε: at t = 0, where α = 1, it is the picture."""
-    alpha, sigma = schedule(t, like=x)
-    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
-    return (network(sigma * x + alpha * eps, t) - target).square().mean((1, 2, 3))
+    return _compared(network, x, eps, t, schedule, prediction, z=lambda a, s, x, eps: s * x + a * eps)
 
 
 @training_loss.mistake
 def noise_added(network, x, eps, t, schedule, prediction):
     """Your z is x + ε, equally noisy at every t. Weigh the picture with α and the noise with σ."""
-    alpha, sigma = schedule(t, like=x)
-    target = {"x": x, "eps": eps, "v": alpha * eps - sigma * x}[prediction]
-    return (network(x + eps, t) - target).square().mean((1, 2, 3))
+    return _compared(network, x, eps, t, schedule, prediction, z=lambda a, s, x, eps: x + eps)
 
 
 @training_loss.mistake
