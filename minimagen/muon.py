@@ -8,7 +8,6 @@ at the same learning rate (Liu et al., 2025). Vectors, and the first and the las
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,26 +25,33 @@ class Muon(torch.optim.AdamW):
         matrices = [p for name, p in named if p.ndim >= 2 and not name.startswith(DOORS)]
         inside = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in inside]
-        groups: list[dict[str, Any]] = [{"params": matrices, "momentum": momentum}, {"params": rest, "momentum": None}]
+        groups: list[dict[str, Any]] = [{"params": matrices, "momentum": momentum}, {"params": rest}]
         super().__init__(groups, lr, betas, **adamw)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        for group in self.param_groups:
-            if group["momentum"] is None:
+    def step(self, closure: Any = None) -> Any:  # no closure: a step's gradient is there already
+        matrices = self.param_groups[0]
+        for p in matrices["params"]:
+            if p.grad is None:
                 continue
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state |= {"moving": torch.zeros_like(p), "step": torch.zeros(())}
-                state["step"] += 1  # which AdamW asks for when it loads
-                moving = state["moving"].lerp_(p.grad, 1 - group["momentum"])
-                u = orthogonal(p.grad.lerp(moving, group["momentum"]).flatten(1))
-                p.add_(u.view_as(p), alpha=-0.2 * group["lr"] * max(u.shape) ** 0.5)
-                p.grad = None  # AdamW passes over what has no gradient
-        return super().step(closure)
+            state = self.state[p]
+            if not state:
+                state |= {"moving": torch.zeros_like(p), "step": torch.zeros(())}
+            state["step"] += 1  # which AdamW asks for when it loads
+            moving = state["moving"].lerp_(p.grad, 1 - matrices["momentum"])
+            u = orthogonal(p.grad.lerp(moving, matrices["momentum"]).flatten(1))
+            p.add_(u.view_as(p), alpha=-0.2 * matrices["lr"] * max(u.shape) ** 0.5)
+            p.grad = None  # AdamW passes over what has no gradient
+        return super().step()
+
+
+def optimizer_of(network: nn.Module, name: str, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """ "adamw" or "muon" over a network's parameters, none of which decays."""
+    if name not in ("adamw", "muon"):
+        raise ValueError(f"optimizer is 'adamw' or 'muon', not {name!r}")
+    fused = next(network.parameters()).device.type in ("cpu", "cuda")
+    options: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": 0.0, "fused": fused}
+    return Muon(network, **options) if name == "muon" else torch.optim.AdamW(network.parameters(), **options)
 
 
 def orthogonal(x: Tensor, rounds: int = 5) -> Tensor:

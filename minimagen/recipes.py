@@ -30,9 +30,8 @@ from .training import TrainStep, train
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
-TRAINED = (
-    "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
-)  # of a Recipe: train's
+# The fields of a Recipe that are options of `train`.
+TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
 
 
 @dataclass(frozen=True)

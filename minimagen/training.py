@@ -26,7 +26,7 @@ from . import checkpoint
 from .conditioning import Text, augment
 from .data import batches
 from .fused import keep_memory
-from .muon import Muon
+from .muon import optimizer_of
 from .objective import Task
 from .objective import losses as losses
 from .objective import min_snr as min_snr
@@ -141,7 +141,7 @@ def train(
     data: items {"image": (3, H, W) in [−1, 1], "caption": str}, see `minimagen.data`. text None: unconditional.
     batch: pictures a step and process; accumulate: compute them in so many parts, to save memory (1 = off).
     lr rises in `warmup` steps and falls to zero over the last `decay` of the budget.
-    clip: bound of the gradient's norm (None = off). optimizer: "adamw", or "muon" (see there).
+    clip: bound of the gradient's norm (None = off). optimizer: "adamw", or "muon", see `minimagen.muon`.
     shift: above 1, more pictures are noisy ones, see `objective.spread_times` (1 = off).
     factor, crop, stretched, noisiest: of SR, see `objective.Task`.
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
@@ -169,19 +169,17 @@ def train(
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
     network = accelerator.prepare(unet)
-    stepper = _optimizer(optimizer, unet, lr, betas, device)
+    stepper = optimizer_of(unet, optimizer, lr, betas)
     average = EMA(unet, ema) if ema is not None else None
     cast = _autocast(precision, device)
     with torch.no_grad(), cast():
         null = None if text is None else text([""]).to(device)
     task = Task(
-        replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor, crop
-    )
-    task = replace(
-        task, shift=shift, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment)
-    )
-    about = {"seed": seed, "prediction": stage.denoiser.prediction, "world": getattr(data, "world", None)}
-    about |= {"optimizer": optimizer}
+        replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor,
+        crop, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment), shift=shift,
+    )  # fmt: skip
+    about = {"seed": seed, "prediction": stage.denoiser.prediction, "optimizer": optimizer}
+    about["world"] = getattr(data, "world", None)
     run = checkpoint.Run(unet, stepper, average, about)
     file = None if out is None else Path(out) / checkpoint.NAME
     if file is not None and file.exists():
@@ -236,19 +234,6 @@ def train(
             raise
         save()
         guard.repeat()
-
-
-def _optimizer(
-    name: str, unet: nn.Module, lr: float, betas: tuple[float, float], device: torch.device
-) -> torch.optim.Optimizer:
-    if name not in ("adamw", "muon"):
-        raise ValueError(f"optimizer is 'adamw' or 'muon', not {name!r}")
-    options: dict[str, Any] = {"weight_decay": 0.0, "fused": device.type in ("cpu", "cuda")}
-    return (
-        Muon(unet, lr, betas, **options)
-        if name == "muon"
-        else torch.optim.AdamW(unet.parameters(), lr, betas, **options)
-    )
 
 
 def _step(
