@@ -54,6 +54,11 @@ class ReadThing:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
     @property
+    def raised(self) -> bool:
+        """Whether it stands on something, or floats: higher than a reading errs about what is on the floor."""
+        return self.place[1] > 0.3
+
+    @property
     def depth(self) -> float:
         """z: larger is farther away."""
         return self.place[2]

@@ -56,9 +56,9 @@ def compare(reading: Reading, scene: Scene, size: int = 256) -> dict[str, list[b
     found = assign([[_apart(a, b) for b in reading.things] for a in truth.things], missed=0.08)
     right: dict[str, list[bool]] = {k: [] for k in (*kinds, "on top")}
     for thing, at in zip(truth.things, found):
-        raised = at is not None and _raised(reading.things[at])
-        if raised or _raised(thing):
-            right["on top"].append(raised == _raised(thing))
+        raised = at is not None and reading.things[at].raised
+        if raised or thing.raised:
+            right["on top"].append(raised == thing.raised)
         for k in kinds:
             right[k].append(at is not None and getattr(reading.things[at], k) == getattr(thing, k))
     for k in SETTING:
@@ -68,10 +68,6 @@ def compare(reading: Reading, scene: Scene, size: int = 256) -> dict[str, list[b
     right["count"] = [len(reading.things) == len(scene.things)]
     right["readable"] = [reading.readable]
     return {**right, "scene": [all(all(v) for v in right.values())]}
-
-
-def _raised(thing: ReadThing) -> bool:
-    return thing.place[1] > 0.3
 
 
 def _apart(a: ReadThing, b: ReadThing) -> float:

@@ -46,7 +46,10 @@ def judge_scene(index: int) -> Scene:
 
 
 def _rounded(word: str, seed: int) -> str:
-    """The word with an O or a Q in it, at random: they differ by a tail of two pixels, and Q is rare in words."""
+    """The word with an O or a Q in it, at random, for Q is rare in words.
+
+    It cannot tell them apart in this world, whose letters are cut off below the line: Q has no tail there, and is an O.
+    """
     rng = random.Random(seed)
     at = rng.randrange(len(word))
     return word[:at] + rng.choice("OQ") + word[at + 1 :]

@@ -180,5 +180,5 @@ def legal(reading: Reading, sure: float = 0.5) -> bool:
     if not reading.readable or len(reading.things) > MAX_THINGS or reading.word == "":
         return False
     stacked = {i for i, r, _ in seen_relations(reading) if r == "on top of"}
-    afloat = any(t.place[1] > 0.3 and i not in stacked for i, t in enumerate(reading.things))
+    afloat = any(t.raised and i not in stacked for i, t in enumerate(reading.things))
     return not afloat and all(t.confidence >= sure for t in reading.things)

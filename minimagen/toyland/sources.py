@@ -86,9 +86,8 @@ def from_folder(folder: Path, settings: dict) -> tuple[list[Prompt], Iterator, d
             raise ValueError(f"The caption of {file.name} cannot be judged. {fault}") from fault
 
     def opened() -> Iterator[tuple[int, list[Image.Image], list[str]]]:
-        for start in range(0, len(files), CHUNK):
-            part = files[start : start + CHUNK]
-            yield start, [_open(f) for f in part], [f.stem for f in part]
+        for k, part in enumerate(parts(files)):
+            yield k * CHUNK, [_open(f) for f in part], [f.stem for f in part]
 
     return asked, opened(), {"folder": folder.name}
 
@@ -137,8 +136,8 @@ def drawing(
     draw: Draw, asked: list[Prompt], pictures: int, seed: int
 ) -> Iterator[tuple[int, Sequence[Any], list[str]]]:
     texts = [p.text for p in asked[::pictures]]
-    for k, first in enumerate(range(0, len(texts), CHUNK)):
-        part = texts[first : first + CHUNK]
+    for k, part in enumerate(parts(texts)):
+        first = k * CHUNK
         drawn = draw(part, pictures, seed + k)
         if len(drawn) != len(part) * pictures:
             raise ValueError(f"{len(part) * pictures} pictures were to be drawn, and {len(drawn)} came.")
