@@ -160,6 +160,13 @@ def test_pip_takes_the_wheel_for_every_python(dist, tmp_path, python):
     assert done.returncode == 0 and f"Would install {DISTRIBUTION}" in done.stdout, done.stderr
 
 
+def test_pip_refuses_an_older_python(dist, tmp_path):
+    (wheel,) = dist.glob("*.whl")
+    wanted = ["--python-version", "3.10", "--only-binary=:all:", "--no-deps", "--no-index", "--target", tmp_path]
+    done = run(sys.executable, "-m", "pip", "install", "--dry-run", *wanted, wheel)
+    assert done.returncode and "requires a different Python" in done.stderr
+
+
 # A lone notebook
 
 

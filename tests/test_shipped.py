@@ -3,7 +3,6 @@
 The bounds stand a little under the card's figures, for a few pictures scatter more than many.
 """
 
-import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -55,9 +54,9 @@ def test_everything_is_there_and_fits():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_card_names_the_weights_by_their_hash(name):
     digest = files.sha256(DATA / name / "model.safetensors")
-    card = (DATA / "README.md").read_text(encoding="utf-8")
-    assert digest in re.findall(r"[0-9a-f]{64}", card)
-    config = json.loads((DATA / name / "config.json").read_text(encoding="utf-8"))
+    page = (DATA / "README.md").read_text(encoding="utf-8")
+    assert digest in re.findall(r"[0-9a-f]{64}", page)
+    config = files.read_json(DATA / name / "config.json")
     assert config.get("sha256", digest) == digest
 
 
