@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from .toyland.scene import Scene
 
 GRID = 4  # pixels a low-res pixel: windows begin at multiples of it
+LOOKS = 0.75  # share of windows that look at something
 
 
 class ToylandImages(Dataset):
     """An endless stream of Toyland: item i is a function of (seed, i) alone, whoever asks, in whatever order.
 
-    crop: only a random window of so many pixels of the whole picture, at the item's "origin" (x, y); None = off.
+    crop: only a window of so many pixels of the whole picture, at the item's "origin" (x, y); None = off. Three windows
+    of four look at a thing or at the sign, for sky and floor are soon learned.
     captions: how many ways of saying it an item brings along, for a cache to take turns with.
     factor: how many times smaller the item's "low" is, the same view rendered at that size; 1 = there is none.
     A means of the large picture's pixels would still hold traces of patterns that no small picture shows.
@@ -65,7 +67,7 @@ class ToylandImages(Dataset):
         )
         self.world, self.factor = WORLD_VERSION, factor
         told = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "captions": captions, "seed": seed}
-        self.about = told | ({"factor": factor} if factor > 1 else {})
+        self.about = told | ({"factor": factor} if factor > 1 else {}) | ({} if crop is None else {"windows": LOOKS})
 
     def scene(self, index: int) -> Scene:
         from .toyland.compose import random_scene
@@ -76,8 +78,16 @@ class ToylandImages(Dataset):
         """Where item `index`'s window begins, in pixels: on the low-res picture's grid."""
         if self.crop is None:
             return 0, 0
+        from .toyland.compose import boxes
+
         rng, room = random.Random(f"{self.seed}/{index}"), (self.size - self.crop) // GRID
-        return rng.randint(0, room) * GRID, rng.randint(0, room) * GRID
+        if rng.random() >= LOOKS:
+            return rng.randint(0, room) * GRID, rng.randint(0, room) * GRID
+        box = rng.choice(boxes(self.scene(index)))
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        first = [self.size * m - self.crop * rng.uniform(0.25, 0.75) for m in middle]
+        x, y = (min(max(round(v / GRID), 0), room) * GRID for v in first)
+        return x, y
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]

@@ -19,6 +19,7 @@ from PIL import Image
 from minimagen import data, files
 from minimagen.cache import CHUNK, Cached
 from minimagen.data import Folder, Order, ToylandImages, batches, collate, shards, to_tensor
+from minimagen.toyland.compose import boxes
 from minimagen.toyland.render import render
 
 
@@ -359,6 +360,17 @@ def test_toyland_crops_are_windows_of_the_whole_picture():
     assert len(origins) > 1
     with pytest.raises(ValueError, match="a crop of 30 px does not fit"):
         ToylandImages(32, crop=30)
+
+
+def test_most_windows_look_at_something():
+    """Of windows placed at random, 150 of 200 hold the middle of something."""
+    source, looks = ToylandImages(64, crop=32), 0
+    for index in range(200):
+        x, y = (v / 64 for v in source.origin(index))
+        middles = [((a + c) / 2, (b + d) / 2) for a, b, c, d in boxes(source.scene(index))]
+        looks += any(x <= u <= x + 0.5 and y <= v <= y + 0.5 for u, v in middles)
+        assert 0 <= x <= 0.5 and 0 <= y <= 0.5
+    assert looks > 0.9 * 200
 
 
 def test_the_small_picture_is_the_same_view_rendered_small(tmp_path):

@@ -167,8 +167,15 @@ def _at(thing: Thing, x: float, z: float, y: float = 0.0) -> Thing:
     return replace(thing, x=round(x, 3), y=round(y, 3), z=round(z, 3))
 
 
-def _box(t: Thing) -> camera.Box:
+def box_of(t: Thing) -> camera.Box:
+    """The picture's part that the thing covers."""
     return camera.screen_box(t.shape, t.size, t.x, t.y, t.z, t.yaw)
+
+
+def boxes(scene: Scene) -> list[camera.Box]:
+    """The parts of the picture that hold something: each thing, and the sign's board."""
+    board = [] if scene.word is None else [camera.board_box(scene.word, *scene.sign)]
+    return [box_of(t) for t in scene.things] + board
 
 
 def _covered(a: camera.Box, b: camera.Box) -> float:
@@ -199,7 +206,7 @@ def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, gap: 
             t = _at(thing, spread * _between(rng, -1, 1) * camera.x_extent(z, r), z)
             if not _apart(t, placed):
                 continue
-            box = _box(t)
+            box = box_of(t)
             if camera.inside(box) and not any(_touch(box, b, gap) for b in boxes):
                 placed.append(t)
                 boxes.append(box)
@@ -223,7 +230,7 @@ def _count(rng: random.Random, thing: Thing, count: int) -> list[Thing] | None:
             t = _at(_turned(rng, thing), x + _between(rng, -0.12, 0.12), z + _between(rng, -0.25, 0.25))
             if not _apart(t, placed, 0.0):
                 continue
-            box = _box(t)
+            box = box_of(t)
             if camera.inside(box) and all(camera.overlap(box, b) <= 0.1 for b in boxes):
                 placed.append(t)
                 boxes.append(box)
@@ -249,7 +256,7 @@ def _related(rng: random.Random, split: str, relation: str) -> list[Thing] | Non
         z = _between(rng, -1.6, 1.6)
         b = _at(b, _between(rng, -0.75, 0.75) * camera.x_extent(z, 1.0), z)
         a = _at(a, b.x, b.z, camera.height(b.shape, b.size))
-        return [a, b] if camera.inside(_box(a)) and camera.inside(_box(b)) else None
+        return [a, b] if camera.inside(box_of(a)) and camera.inside(box_of(b)) else None
     a, b = _different(rng, split, 2)
     for _ in range(30):
         # the line from a to b, at an angle to the relation's axis that stays inside its margin
@@ -265,7 +272,7 @@ def _related(rng: random.Random, split: str, relation: str) -> list[Thing] | Non
         a, b = _at(a, x - dx / 2, z - dz / 2), _at(b, x + dx / 2, z + dz / 2)
         if not _apart(a, [b]) or (0, relation, 1) not in relations(Scene((a, b))):
             continue
-        box_a, box_b = _box(a), _box(b)
+        box_a, box_b = box_of(a), box_of(b)
         near, far = (box_a, box_b) if a.z < b.z else (box_b, box_a)
         allowed = 0.22 if relation in ("in front of", "behind") else 0.04
         if camera.inside(box_a) and camera.inside(box_b) and _covered(near, far) <= allowed:
@@ -292,11 +299,11 @@ def _sign_scene(rng: random.Random, split: str, count: int, setting: dict[str, A
             clear = abs(t.x - sign[0]) >= half + r or t.z <= z - r - 0.3  # beside the sign, or before it
             if not clear or not _apart(t, placed):
                 continue
-            box = _box(t)
+            box = box_of(t)
             if (
                 camera.inside(box)
                 and camera.overlap(box, board) <= 0.01
-                and all(camera.overlap(box, _box(o)) <= 0.06 for o in placed)
+                and all(camera.overlap(box, box_of(o)) <= 0.06 for o in placed)
             ):
                 placed.append(t)
                 break

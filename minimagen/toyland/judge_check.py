@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minimagen import files
 from minimagen.toyland import camera
-from minimagen.toyland.compose import random_scene
+from minimagen.toyland.compose import box_of, random_scene
 from minimagen.toyland.judge import Judge, Reading, ReadThing
 from minimagen.toyland.judge_data import ATTRIBUTES, SETTING, Cache, blur
 from minimagen.toyland.judge_net import NOWHERE
@@ -42,7 +42,7 @@ def true_reading(scene: Scene, size: int = 256) -> Reading:
 
 
 def _true_thing(t: Thing, patterned: bool) -> ReadThing:
-    box = camera.screen_box(t.shape, t.size, t.x, t.y, t.z, t.yaw)
+    box = box_of(t)
     return ReadThing(t.shape, t.color, t.size, t.material, t.pattern if patterned else None, box, (t.x, t.y, t.z))
 
 

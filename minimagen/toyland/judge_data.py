@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from minimagen import files
 from minimagen.toyland import camera
-from minimagen.toyland.compose import random_scene
+from minimagen.toyland.compose import box_of, random_scene
 from minimagen.toyland.judge import SIZE
 from minimagen.toyland.judge_net import GRID, VOCABULARY
 from minimagen.toyland.scene import MAX_THINGS, WORLD_VERSION, Scene
@@ -59,10 +59,10 @@ def _joined(scene: Scene, other: Scene) -> Scene:
     things = list(scene.things)
     board = None if scene.word is None else camera.sign_box(scene.word, *scene.sign)
     for t in other.things:
-        box = camera.screen_box(t.shape, t.size, t.x, t.y, t.z, t.yaw)
+        box = box_of(t)
         room = t.y == 0 and len(things) < MAX_THINGS and (board is None or camera.overlap(box, board) == 0)
         for o in things:
-            there = camera.screen_box(o.shape, o.size, o.x, o.y, o.z, o.yaw)
+            there = box_of(o)
             reach = camera.radius(t.shape, t.size) + camera.radius(o.shape, o.size)
             room &= camera.overlap(box, there) <= 0.12 and camera.clearance(t.x, t.z, o.x, o.z) > reach
         if room:
@@ -133,7 +133,7 @@ def targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     for b, scene in enumerate(scenes):
         for i, t in enumerate(scene.things):
             out["there"][b, i] = True
-            out["box"][b, i] = torch.tensor(camera.screen_box(t.shape, t.size, t.x, t.y, t.z, t.yaw))
+            out["box"][b, i] = torch.tensor(box_of(t))
             out["place"][b, i] = torch.tensor((t.x, t.y, t.z))
             out["looks"][b, i] = torch.tensor([VOCABULARY[k].index(getattr(t, k)) for k in ATTRIBUTES])
         if scene.word is not None:
