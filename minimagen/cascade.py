@@ -84,10 +84,14 @@ class Stage:
         generator: Generators = None,
         z: Tensor | None = None,
         start: float = 1.0,
+        rounds: int = 1,
         stage: int = 0,
         wrap: Callable[[Any], Any] = lambda denoiser: denoiser,
     ) -> Iterator[Step]:
-        """The steps of this stage. z: the picture at time `start`, None = noise. wrap: a wrapper more, for editing."""
+        """The steps of this stage. z: the picture at time `start`, None = noise. wrap: a wrapper more, for editing.
+
+        rounds: how often each step is taken, see `sampler.sample`.
+        """
         unet = self.denoiser.unet
         if getattr(unet, "untrained", False) and self.denoiser.prediction != "residual":
             warnings.warn(
@@ -104,7 +108,9 @@ class Stage:
         extras: dict[str, Any] = {"eta": self.eta, "solver": self.solver, "generator": generator, "step": self.step}
         try:
             unet.to(device)
-            yield from sample(denoiser, z, self.times(self.steps, start=start), cond, stage=stage, **extras)
+            yield from sample(
+                denoiser, z, self.times(self.steps, start=start), cond, rounds=rounds, stage=stage, **extras
+            )
         finally:
             unet.to(home)
 

@@ -67,18 +67,21 @@ def inpaint(
     prompt: str | Sequence[str] | None = None,
     *,
     size: int | None = None,
+    rounds: int = 3,
     **options: Any,
 ) -> list[Image.Image]:
     """`image` with new pixels where `repaint` is True, drawn from the prompt; all else stays as it is, to the pixel.
 
-    The prompt describes the whole picture. Options are those of `Imagen.draw`. repaint all False gives the image back.
+    The prompt describes the whole picture. repaint all False gives the image back.
+    rounds: how often the first stage takes each step, so that the new comes to agree with what is known; 1 = once.
+    Options are those of `Imagen.draw`.
     """
     known, mask = from_pil(image), as_mask(repaint)
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         here = _resize(_of(known, pictures), stage.size)
         inside = F.interpolate(mask, (stage.size, stage.size), mode="area")
-        return {"wrap": lambda denoiser: Known(denoiser, here, inside)}
+        return {"wrap": lambda denoiser: Known(denoiser, here, inside), "rounds": 1 if stage.enlarges else rounds}
 
     return imagen.draw(prompt, size=size, edit=edit, **options)
 

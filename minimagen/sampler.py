@@ -75,6 +75,12 @@ def ddim(
     return alpha_s * x + (sigma_s**2 - eta**2 * posterior).clamp(min=0).sqrt() * eps + eta * added.sqrt() * noise
 
 
+def again(z: Tensor, noise: Tensor, alpha_s: Tensor, sigma_s: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:
+    """From s back to the noisier t:  z_t = a z_s + √(σ_t² − a² σ_s²) n,   a = α_t / α_s;   t = s gives z back."""
+    a = alpha_t / alpha_s
+    return a * z + (sigma_t**2 - a**2 * sigma_s**2).clamp(min=0).sqrt() * noise
+
+
 def extrapolate(x: Tensor, x_last: Tensor, ratio: Tensor) -> Tensor:
     """D = x̂ + (x̂ − x̂_last) / 2r,   r = (λ_t − λ_last) / (λ_s − λ_t)    (DPM-Solver++(2M), Lu et al. 2022)
 
@@ -94,30 +100,40 @@ def sample(
     solver: str = "ddim",
     generator: Generators = None,
     step: Callable[..., Tensor] = ddim,
+    rounds: int = 1,
     stage: int = 0,
 ) -> Iterator[Step]:
-    """The steps from z, at times[0], to the picture at times[-1]. Text is prepared once; noise is `generator`'s."""
+    """The steps from z, at times[0], to the picture at times[-1]. Text is prepared once; noise is `generator`'s.
+
+    rounds: how often each step is taken, going back by new noise in between (RePaint, Lugmayr et al. 2022); 1 = off.
+    """
     if solver not in ("ddim", "dpm++2m"):
         raise ValueError(f"a solver is 'ddim' or 'dpm++2m', not {solver!r}; DDPM is 'ddim' with eta=1")
     if solver == "dpm++2m" and eta != 0:
         raise ValueError("dpm++2m is a deterministic solver: eta must be 0")
     if not bool((times[1:] < times[:-1]).all()):
         raise ValueError("the times of a sampler fall from noise (1) to picture (0)")
+    if rounds < 1:
+        raise ValueError(f"a step is taken once or more, not {rounds} times")
     prepared: Any = getattr(denoiser, "prepare", lambda cond: cond)(Cond() if cond is None else cond)
     schedule, last = denoiser.schedule, None
     for index, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t, like=z), schedule(s, like=z)
-        x, log_var = denoiser(z, t.expand(len(z)), prepared)
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"the network's estimate at step {index} has NaN or infinite values: are its weights whole?"
-            )
-        stochastic = {"eta": eta, "noise": noise_like(z, generator), "log_var": log_var} if eta else {}
-        towards = x
-        if solver == "dpm++2m":
-            here = schedule.logsnr(t)
-            if last is not None and s > 0:  # to t = 0 the way in λ is infinite: there the solver is of first order
+        for left in reversed(range(rounds)):
+            x, log_var = denoiser(z, t.expand(len(z)), prepared)
+            if not bool(torch.isfinite(x).all()):
+                raise ValueError(
+                    f"the network's estimate at step {index} has NaN or infinite values: are its weights whole?"
+                )
+            stochastic = {"eta": eta, "noise": noise_like(z, generator), "log_var": log_var} if eta else {}
+            towards = x
+            if solver == "dpm++2m" and last is not None and s > 0:
+                # (to t = 0 the way in λ is infinite: there the solver is of first order)
+                here = schedule.logsnr(t)
                 towards = extrapolate(x, last[0], (here - last[1]) / (schedule.logsnr(s) - here))
-            last = (x, here)
-        z = step(z, towards, alpha_t, sigma_t, alpha_s, sigma_s, **stochastic)
+            z = step(z, towards, alpha_t, sigma_t, alpha_s, sigma_s, **stochastic)
+            if left:
+                z = again(z, noise_like(z, generator), alpha_s, sigma_s, alpha_t, sigma_t)
+                last = None  # it belongs to the noise that was
+        last = (x, schedule.logsnr(t))
         yield Step(z, x, float(s), index, stage)

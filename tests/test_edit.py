@@ -9,9 +9,9 @@ from test_cascade import cascade, pixels
 
 from minimagen.cascade import Imagen, Stage
 from minimagen.conditioning import Cond
-from minimagen.denoiser import Denoiser
+from minimagen.denoiser import Denoiser, Prediction
 from minimagen.edit import Known, as_mask, inpaint, outpaint, vary
-from minimagen.sampler import sample, times
+from minimagen.sampler import again, ddim, sample, times
 from minimagen.schedule import CosineSchedule
 
 
@@ -36,7 +36,7 @@ def test_an_empty_mask_gives_the_picture_back():
 
 
 def test_a_full_mask_is_drawing():
-    everything = pixels(inpaint(cascade(), picture(), ~LEFT | LEFT, "a cube", seed=2))
+    everything = pixels(inpaint(cascade(), picture(), ~LEFT | LEFT, "a cube", seed=2, rounds=1))
     assert torch.equal(everything, pixels(cascade().draw("a cube", seed=2)))
 
 
@@ -54,6 +54,70 @@ def test_the_known_region_is_at_each_steps_own_noise_level(eta):
         kept = step.z[..., 48:]
         assert float(kept.mean()) == pytest.approx(alpha * 0.6, abs=0.03)
         assert float(kept.std()) == pytest.approx(sigma, abs=0.03)
+
+
+class Twins:
+    """Each pixel of the left half and its twin in the right half are standard normal, with correlation ρ."""
+
+    rho, schedule = 0.9, CosineSchedule()
+
+    def __call__(self, z, t, cond):
+        alpha, sigma = self.schedule(t, like=z)
+        left, right = z.chunk(2, dim=3)
+
+        def estimate(part, var):
+            return alpha * var / (alpha**2 * var + sigma**2) * part
+
+        mean, half = estimate((left + right) / 2, 1 + self.rho), estimate((left - right) / 2, 1 - self.rho)
+        return Prediction(torch.cat([mean + half, mean - half], dim=3))
+
+
+def test_steps_taken_often_bring_the_new_into_agreement_with_the_known():
+    """The right half's mean, given the left, is ρ·left. One pass finds half of that."""
+    generator = torch.Generator().manual_seed(0)
+    left, z = torch.randn(1, 3, 64, 64, generator=generator), torch.randn(1, 3, 64, 128, generator=generator)
+    repaint = torch.zeros(1, 1, 64, 128)
+    repaint[..., 64:] = 1
+    denoiser, slopes = Known(Twins(), torch.cat([left, left], dim=3), repaint), {}
+    for rounds in (1, 3, 10, 30):
+        *_, last = sample(denoiser, z, times(50), Cond(), rounds=rounds, generator=generator)
+        right = last.z[..., 64:]
+        slopes[rounds] = float((left * right).mean() / left.square().mean())
+    assert slopes[1] < 0.5 and slopes[1] < slopes[3] < slopes[10] < slopes[30]
+    assert slopes[30] == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm++2m"])
+def test_steps_taken_often_draw_the_same_pictures_as_steps_taken_once(solver):
+    """Going back adds the noise that z at t has, so that what is drawn has the data's mean and spread all the same."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(1, 3, 96, 96, generator=generator)
+    *_, last = sample(Gaussian(0.2, 0.4), z, times(50), Cond(), solver=solver, rounds=3, generator=generator)
+    assert float(last.z.mean()) == pytest.approx(0.2, abs=0.02)
+    assert float(last.z.std()) == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_step_back_ends_at_its_times_own_noise_level():
+    schedule, generator = CosineSchedule(), torch.Generator().manual_seed(0)
+    noise, more = (torch.randn(1, 3, 128, 128, generator=generator) for _ in range(2))
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = schedule(torch.tensor(0.4)), schedule(torch.tensor(0.7))
+    z = again(alpha_s * 0.6 + sigma_s * noise, more, alpha_s, sigma_s, alpha_t, sigma_t)
+    assert float(z.mean()) == pytest.approx(float(alpha_t) * 0.6, abs=0.02)
+    assert float(z.std()) == pytest.approx(float(sigma_t), abs=0.02)
+    assert torch.allclose(again(z, noise, alpha_s, sigma_s, alpha_s, sigma_s), z)
+    with pytest.raises(ValueError, match="once or more, not 0"):
+        next(sample(Gaussian(), z, times(2), Cond(), rounds=0))
+
+
+def test_only_the_first_stage_takes_its_steps_more_than_once():
+    sizes = []
+
+    def step(z, *args, **options):
+        sizes.append(z.shape[-1])
+        return ddim(z, *args, **options)
+
+    inpaint(cascade(step=step), picture(), LEFT, "a cube", rounds=4)
+    assert sizes == 4 * 4 * [16] + 3 * [32]
 
 
 def test_masks_are_read_as_white_is_repaint_and_refused_when_not_square():

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from minimagen.conditioning import augment
 from minimagen.edit import Known
+from minimagen.sampler import again
 from minimagen.sampler import times as the_times
 from minimagen.schedule import CosineSchedule, LinearSchedule, Schedule
 
@@ -273,7 +274,7 @@ go_back = Exercise(
     reference=returned,
     cases=from_s,
     learned="from s to t as noise would have gone: the variances are right, and nobody can tell that you were at s.",
-    borrowed=(augment,),
+    borrowed=(augment, again),
     points=3,
     minutes=9,
     level=3,
