@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,7 +25,7 @@ from torch import Tensor
 from . import stored
 from .conditioning import Cond, Generators, Text, augment, noise_like, upsample
 from .denoiser import Denoiser, Dynamic, Guided, Thresholded, guide
-from .pictures import to_rgb
+from .pictures import to_tensor
 from .sampler import Step, ddim, sample, times
 
 BATCH_PIXELS = 4 * 256 * 256  # a chunk of `draw`, so that many pictures need no more memory than a few
@@ -149,14 +148,7 @@ def from_pil(images: Image.Image | Sequence[Image.Image] | Tensor, size: int | N
         return images if images.ndim == 4 else images[None]
     images = [images] if isinstance(images, Image.Image) else list(images)
     side = size or min(images[0].size)
-    rows = []
-    for image in images:
-        image = to_rgb(image)
-        edge = min(image.size)
-        left, top = (image.width - edge) // 2, (image.height - edge) // 2
-        square = image.resize((side, side), Image.Resampling.LANCZOS, box=(left, top, left + edge, top + edge))
-        rows.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
-    return torch.stack(rows).float() / 127.5 - 1
+    return torch.stack([to_tensor(image, side) for image in images])
 
 
 class Imagen:
