@@ -19,7 +19,7 @@ BINS = 61
 def fans(
     named: Mapping[str, tuple[Sequence[float], Sequence[Tensor]]], *, limit: float = 3.0, caption: str = ""
 ) -> Figure:
-    """A panel a name, (times, estimates): a histogram of each x̂ as a column, time from left to right, dark is often.
+    """A panel a name, (times, estimates): each estimate a column, its histogram; dark is often.
 
     Between the lines is [−1, 1], where pictures live; what lies beyond ±limit is counted at the rim.
     """
@@ -50,7 +50,7 @@ def fans(
         ax.set_xticks(ticks, [f"{float(times[i]):.2f}" for i in ticks])
         ax.set(title=name, xlabel="t", ylim=(-limit, limit))
         ax.grid(False)
-    axes[0].set_ylabel("value of x̂")
+    axes[0].set_ylabel("value of the estimate")
     return figure
 
 
