@@ -223,9 +223,8 @@ def test_the_judges_scenes_hold_everything():
     assert {len(s.things) for s in scenes} == {0, 1, 2, 3, 4, 5}
     assert sum(s.word is not None for s in scenes) > 30
     assert any(len(s.things) == 5 and len({t.look for t in s.things}) == 5 for s in scenes)
+    assert all(any(t.color == "white" for t in s.things) for s in scenes[2::3] if s.things)  # the hardest to read
     assert scenes[:5] == [judge_data.judge_scene(i) for i in range(5)]
-    words = [s.word for s in scenes if s.word is not None]
-    assert sum("Q" in word for word in words) > 10 and sum("O" in word for word in words) > 10  # the hardest pair
 
 
 def test_damage_at_zero_is_none():

@@ -329,6 +329,14 @@ def test_patterns_show_at_256_px_and_not_at_64(shape, pattern):
     assert abs(shift[1]) < 0.02 and shift.abs().max() < 0.08
 
 
+def test_no_two_letters_look_alike():
+    """J and Q reach below the line. Cut off there, they would be an I and an O."""
+    ink = (lettering.letters() > 0).flatten(1).float()
+    both, area = ink @ ink.T, ink.sum(1)
+    shared = (both / (area[:, None] + area - both)).fill_diagonal_(0)  # of all ink of a pair, the part that is common
+    assert shared.max() < 0.9, "".join(chr(65 + i) for i in divmod(int(shared.argmax()), 26))
+
+
 def test_the_sign_can_be_read():
     font = ImageFont.truetype(str(lettering.FONT), 200)
     wrong: dict[int, list] = {64: [], 256: []}

@@ -30,29 +30,24 @@ SETTING = ("backdrop", "floor", "light")
 
 
 def judge_scene(index: int) -> Scene:
-    """Scene number `index` of the judge's training: a third with a sign, a third crowded, the rest as they come."""
+    """Scene number `index` of the judge's training: a third with a sign, a third crowded, a third with a white thing.
+
+    On white a highlight shows least, so that its material is the hardest to read.
+    """
     seed = FIRST_SEED + 50 * index
     scene = random_scene(seed, "all")
     if index % 3 == 0:
         k = 1
         while scene.word is None and k < 50:
             scene, k = random_scene(seed + k, "all"), k + 1
-        if index % 2 and scene.word is not None:
-            scene = replace(scene, word=_rounded(scene.word, seed))
     elif index % 3 == 1:  # things of other scenes come in, so that five different ones occur, and one before another
         for k in range(1, 12):
             scene = _joined(scene, random_scene(seed + k, "all"))
+    else:
+        at = index // 3 % max(len(scene.things), 1)
+        things = [replace(t, color="white") if i == at else t for i, t in enumerate(scene.things)]
+        scene = replace(scene, things=tuple(things))
     return scene
-
-
-def _rounded(word: str, seed: int) -> str:
-    """The word with an O or a Q in it, at random, for Q is rare in words.
-
-    It cannot tell them apart in this world, whose letters are cut off below the line: Q has no tail there, and is an O.
-    """
-    rng = random.Random(seed)
-    at = rng.randrange(len(word))
-    return word[:at] + rng.choice("OQ") + word[at + 1 :]
 
 
 def _joined(scene: Scene, other: Scene) -> Scene:

@@ -28,8 +28,8 @@ def letters() -> Tensor:
     pixels = []
     for code in range(26):
         letter = chr(65 + code)
-        left, _, right, _ = (round(v) for v in font.getbbox(letter))
-        glyph = Image.new("L", (right - left, cap), 0)
+        left, _, right, low = (round(v) for v in font.getbbox(letter))
+        glyph = Image.new("L", (right - left, max(cap, low - top)), 0)  # J and Q reach lower, and are squeezed
         ImageDraw.Draw(glyph).text((-left, -top), letter, fill=255, font=font)
         scale = (1 - 2 * PAD) * high / cap
         width = min(round(glyph.width * scale), round(WIDEST * wide))

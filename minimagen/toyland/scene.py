@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WORLD_VERSION = 1  # whatever changes a pixel or a caption changes this number; weights refuse another world's
+WORLD_VERSION = 2  # whatever changes a pixel or a caption changes this number; weights refuse another world's
 
 SHAPES = ("sphere", "cube", "cylinder", "cone", "pyramid", "ring")
 COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black")
