@@ -376,9 +376,7 @@ def test_make_lab_answers_with_the_notebook_list(tmp_path):
         if lessons:
             entries = json.loads(ask("/api/contents/notebooks"))["content"]
             assert lessons == {entry["name"] for entry in entries if entry["type"] == "notebook"}
-        page = ask("/lab").decode()
-        assert "JupyterLab" in page
-        assert re.search(r'"news":\s*\{"disabled":\s*true\}', page), "nobody is asked about Jupyter's news"
+        assert b"JupyterLab" in ask("/lab")
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
