@@ -119,6 +119,7 @@ def sample(
     schedule, last = denoiser.schedule, None
     for index, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t, like=z), schedule(s, like=z)
+        here = schedule.logsnr(t)
         for left in reversed(range(rounds)):
             x, log_var = denoiser(z, t.expand(len(z)), prepared)
             if not bool(torch.isfinite(x).all()):
@@ -129,11 +130,10 @@ def sample(
             towards = x
             if solver == "dpm++2m" and last is not None and s > 0:
                 # (to t = 0 the way in λ is infinite: there the solver is of first order)
-                here = schedule.logsnr(t)
                 towards = extrapolate(x, last[0], (here - last[1]) / (schedule.logsnr(s) - here))
             z = step(z, towards, alpha_t, sigma_t, alpha_s, sigma_s, **stochastic)
             if left:
                 z = again(z, noise_like(z, generator), alpha_s, sigma_s, alpha_t, sigma_t)
                 last = None  # it belongs to the noise that was
-        last = (x, schedule.logsnr(t))
+        last = (x, here)
         yield Step(z, x, float(s), index, stage)

@@ -43,7 +43,7 @@ def lab(browser, tmp_path_factory):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "notebooks", copy / "notebooks")
     arguments = f"--no-browser --ServerApp.ip=127.0.0.1 --IdentityProvider.token={TOKEN} --ServerApp.port_retries=0"
-    arguments += " --LabApp.expose_app_in_browser=True --LabApp.check_for_updates_class="
+    arguments += " --LabApp.expose_app_in_browser=True --LabApp.news_url= --LabApp.check_for_updates_class="
     arguments += "jupyterlab.NeverCheckForUpdate"
     # -o: take the set-up as done, for this very Python runs in it
     command = ["make", "-o", venv / ".installed", "lab", f"VENV={venv}", f"PORT={port}", f"LAB_ARGS={arguments}"]
