@@ -32,11 +32,15 @@ class Known:
     The known region is then at the step's own noise level at every step, without further ado: a step from x̂ = known
     moves z = α_t known + σ_t ε to α_s known + σ_s ε. (A published codebase puts it in clean at every t, which is a z
     that the network has never seen.)
+
+    mend: what x̂ has wrong about the known region is carried into the new one by `membrane`, so that the two join
+    without a seam:  x̂ ← x̂ + membrane(known − x̂)  where `repaint`. False = off.
     """
 
     denoiser: DenoiserLike
     known: Tensor  # (B or 1, 3, H, W)
     repaint: Tensor  # (B or 1, 1, H, W) in [0, 1], 1 where new pixels go
+    mend: bool = False
 
     @property
     def schedule(self) -> Schedule:
@@ -47,7 +51,35 @@ class Known:
 
     def __call__(self, z: Tensor, t: float | Tensor, cond: Any) -> Prediction:
         x, log_var = self.denoiser(z, t, cond)
-        return Prediction(torch.lerp(self.known.to(x), x, self.repaint.to(x)), log_var)
+        known, repaint = self.known.to(x), self.repaint.to(x)
+        new = x + membrane(known - x, 1 - repaint) if self.mend else x
+        return Prediction(torch.lerp(known, new, repaint), log_var)
+
+
+def membrane(f: Tensor, there: Tensor, rounds: int = 8) -> Tensor:
+    """f where `there` is 1; elsewhere Δf = 0, as a membrane hangs in a frame  (Poisson blending, Pérez et al. 2003)
+
+    f (B, C, H, W), there (B or 1, 1, H, W) in [0, 1]. No peak arises where f is not known; a plane stays a plane.
+    Solved nearly, from coarse to fine: half the size first, then `rounds` times the mean of the four neighbours.
+    """
+    there = there.expand(len(f), -1, -1, -1)
+    if min(f.shape[-2:]) <= 2 or f.shape[-1] % 2 or f.shape[-2] % 2:
+        guess = (f * there).sum((2, 3), keepdim=True) / there.sum((2, 3), keepdim=True).clamp(min=1e-6)
+        guess = guess.expand_as(f)
+    else:
+        share = F.avg_pool2d(there, 2)
+        coarse = membrane(F.avg_pool2d(f * there, 2) / share.clamp(min=1e-6), (share > 0).to(f), rounds)
+        guess = F.interpolate(coarse, scale_factor=2.0, mode="bilinear")
+    for _ in range(rounds):
+        filled = F.pad(torch.lerp(guess, f, there), (1, 1, 1, 1), mode="replicate")
+        up, down, left, right = (
+            filled[..., :-2, 1:-1],
+            filled[..., 2:, 1:-1],
+            filled[..., 1:-1, :-2],
+            filled[..., 1:-1, 2:],
+        )
+        guess = (up + down + left + right) / 4
+    return torch.lerp(guess, f, there)
 
 
 def as_mask(repaint: Image.Image | np.ndarray | Tensor) -> Tensor:
@@ -68,12 +100,14 @@ def inpaint(
     *,
     size: int | None = None,
     rounds: int = 3,
+    mend: bool = True,
     **options: Any,
 ) -> list[Image.Image]:
     """`image` with new pixels where `repaint` is True, drawn from the prompt; all else stays as it is, to the pixel.
 
     The prompt describes the whole picture. repaint all False gives the image back.
     rounds: how often the first stage takes each step, so that the new comes to agree with what is known; 1 = once.
+    mend: whether what the networks have wrong beside the mask is carried into it, so that no seam shows, see `Known`.
     Options are those of `Imagen.draw`.
     """
     known, mask = from_pil(image), as_mask(repaint)
@@ -81,7 +115,10 @@ def inpaint(
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         here = _resize(_of(known, pictures), stage.size)
         inside = F.interpolate(mask, (stage.size, stage.size), mode="area")
-        return {"wrap": lambda denoiser: Known(denoiser, here, inside), "rounds": 1 if stage.enlarges else rounds}
+        return {
+            "wrap": lambda denoiser: Known(denoiser, here, inside, mend),
+            "rounds": 1 if stage.enlarges else rounds,
+        }
 
     return imagen.draw(prompt, size=size, edit=edit, **options)
 

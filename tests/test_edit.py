@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from oracles import Gaussian, Small
 from PIL import Image
 from test_cascade import cascade, pixels
@@ -10,7 +11,7 @@ from test_cascade import cascade, pixels
 from minimagen.cascade import Imagen, Stage
 from minimagen.conditioning import Cond
 from minimagen.denoiser import Denoiser, Prediction
-from minimagen.edit import Known, as_mask, inpaint, outpaint, vary
+from minimagen.edit import Known, as_mask, inpaint, membrane, outpaint, vary
 from minimagen.sampler import again, ddim, sample, times
 from minimagen.schedule import CosineSchedule
 
@@ -118,6 +119,59 @@ def test_only_the_first_stage_takes_its_steps_more_than_once():
 
     inpaint(cascade(step=step), picture(), LEFT, "a cube", rounds=4)
     assert sizes == 4 * 4 * [16] + 3 * [32]
+
+
+def hole(size=64):
+    there = torch.ones(1, 1, size, size)
+    there[..., 20:44, 12:50] = 0
+    return there
+
+
+def test_a_membrane_keeps_what_is_known_and_planes_and_has_no_peak_of_its_own():
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    plane = (0.3 * x - 0.2 * y).expand(2, 3, -1, -1)
+    assert torch.allclose(membrane(plane, hole()), plane, atol=0.012 * 0.3 * 38)  # of the rise across the hole
+    assert torch.allclose(membrane(torch.full((1, 3, 64, 64), 0.7), hole()), torch.tensor(0.7))
+    rough = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    hung = membrane(rough, hole())
+    assert torch.equal(hung * hole(), rough * hole())
+    frame = rough[..., 19:45, 11:51]  # the hole and the pixels around it
+    assert float(hung[..., 20:44, 12:50].abs().amax()) <= float(frame.abs().amax())
+
+
+def test_a_membrane_solves_laplaces_equation():
+    """As nearly as a seam asks: beside the plain iteration, run until it moves no more."""
+    rough = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    rough, there = F.interpolate(rough, 32, mode="bicubic"), F.interpolate(hole(), 32)
+    exact = rough * there
+    kernel = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]).view(1, 1, 3, 3) / 4
+    for _ in range(3000):
+        exact = torch.where(there > 0, rough, F.conv2d(F.pad(exact, (1, 1, 1, 1), mode="replicate"), kernel))
+    near = (membrane(rough, there) - exact).square().mean().sqrt()
+    assert float(near) < 0.1 * float(exact[there == 0].square().mean().sqrt())
+
+
+class Off:
+    """Draws a picture, but everywhere brighter than the known one: a network that is a little wrong."""
+
+    schedule = CosineSchedule()
+
+    def __init__(self, picture):
+        self.picture = picture
+
+    def __call__(self, z, t, cond):
+        return Prediction(self.picture + 0.3)
+
+
+def test_what_is_wrong_beside_the_mask_leaves_no_seam():
+    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, 64), torch.linspace(-0.5, 0.5, 64), indexing="ij")
+    true, repaint, z = (x * y).expand(1, 3, -1, -1), 1 - hole(), torch.randn(1, 3, 64, 64)
+    steps = {}
+    for mend in (False, True):
+        *_, last = sample(Known(Off(true), true, repaint, mend), z, times(4), Cond())
+        assert torch.equal(last.z * hole(), true * hole()), "what is known stays, to the last bit"
+        steps[mend] = float((last.z - true)[..., 20:44, 12].mean())  # just inside the hole's left edge
+    assert steps[False] == pytest.approx(0.3, abs=1e-4) and abs(steps[True]) < 0.002
 
 
 def test_masks_are_read_as_white_is_repaint_and_refused_when_not_square():
