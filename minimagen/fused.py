@@ -155,6 +155,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
+def fast_bf16(device: torch.device) -> bool:
+    """Whether the processor computes in bfloat16 fast; others do it by way of float32, many times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
 def keep_memory() -> bool:
     """Asks the C library to keep freed memory for the next array, as GPU allocators do; whether it could.
 

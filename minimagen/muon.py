@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .fused import fast_bf16
+
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a·s + b·s³ + c·s⁵ brings singular values in (0, 1] near 1 quickly (Jordan)
-DOORS = ("conv_in.", "conv_out.")
+DOORS = ("conv_in.", "conv_out.", "heads.")  # where something else than features comes in or goes out
 
 
 class Muon(torch.optim.AdamW):
@@ -55,10 +57,13 @@ def optimizer_of(network: nn.Module, name: str, lr: float, betas: tuple[float, f
 
 
 def orthogonal(x: Tensor, rounds: int = 5) -> Tensor:
-    """U Vᵀ of x = U Σ Vᵀ, nearly: singular values come to lie between 0.7 and 1.2. In bfloat16, which is enough."""
+    """U Vᵀ of x = U Σ Vᵀ, nearly: singular values come to lie between 0.7 and 1.2.
+
+    In bfloat16, which is enough, where the processor computes it fast.
+    """
     a, b, c = QUINTIC
     y = x.T if x.shape[0] > x.shape[1] else x
-    y = (y / y.norm().clamp(min=1e-7)).bfloat16()
+    y = (y / y.norm().clamp(min=1e-7)).to(torch.bfloat16 if fast_bf16(x.device) else torch.float32)
     for _ in range(rounds):
         square = y @ y.T
         y = a * y + (b * square + c * square @ square) @ y

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from . import checkpoint
 from .conditioning import Text, augment
 from .data import batches
-from .fused import keep_memory
+from .fused import fast_bf16, keep_memory
 from .muon import optimizer_of
 from .objective import Task
 from .objective import losses as losses
@@ -271,14 +271,8 @@ def _autocast(precision: str | None, device: torch.device) -> Callable[[], Any]:
         raise ValueError(f"precision is 'bf16' or 'fp32', not {precision!r}; fp16 overflows in training")
     if precision is None:
         wished = os.environ.get("ACCELERATE_MIXED_PRECISION")  # what `accelerate launch` was told
-        precision = "bf16" if wished == "bf16" or _fast_bf16(device) else "fp32"
+        precision = "bf16" if wished == "bf16" or fast_bf16(device) else "fp32"
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def _fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def _finish(accelerator: Any, network: nn.Module, average: EMA | None, unet: nn.Module) -> None:
