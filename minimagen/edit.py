@@ -101,6 +101,7 @@ def inpaint(
     size: int | None = None,
     rounds: int = 3,
     mend: bool = True,
+    interval: tuple[float, float] | None = (0.3, 1.0),
     **options: Any,
 ) -> list[Image.Image]:
     """`image` with new pixels where `repaint` is True, drawn from the prompt; all else stays as it is, to the pixel.
@@ -108,6 +109,8 @@ def inpaint(
     The prompt describes the whole picture. repaint all False gives the image back.
     rounds: how often the first stage takes each step, so that the new comes to agree with what is known; 1 = once.
     mend: whether what the networks have wrong beside the mask is carried into it, so that no seam shows, see `Known`.
+    interval: the times in which guidance acts on the first stage; towards the end it would rather part things than let
+    them join. None = all.
     Options are those of `Imagen.draw`.
     """
     known, mask = from_pil(image), as_mask(repaint)
@@ -120,7 +123,7 @@ def inpaint(
             "rounds": 1 if stage.enlarges else rounds,
         }
 
-    return imagen.draw(prompt, size=size, edit=edit, **options)
+    return imagen.draw(prompt, size=size, edit=edit, interval=interval, **options)
 
 
 def outpaint(

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from minimagen import files
-from minimagen.cascade import Imagen
+from minimagen.cascade import Imagen, from_pil
 from minimagen.conditioning import augment, upsample
+from minimagen.edit import inpaint
 from minimagen.resources import data_folder
 from minimagen.samples import psnr
 from minimagen.toyland.compose import random_scene
 from minimagen.toyland.drawbench import suite
 from minimagen.toyland.judge import shipped
 from minimagen.toyland.language import caption
+from minimagen.toyland.phrases import BACKDROP_PHRASES, FLOOR_PHRASES
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import PATTERNS, Scene, Thing
 from minimagen.toyland.scoring import score
@@ -127,3 +129,39 @@ def test_every_stage_says_where_it_comes_from():
     for stage in cascade().stages:
         assert stage.about["recipe"] in ("base", "sr256", "sr1024")
         assert stage.about["world"] == 2
+
+
+def halves(count, columns):
+    """Scenes of two things with captions that name the setting, each cut at a column; (column, pictures, captions)."""
+    scenes = [s for s in map(random_scene, range(5_000_000, 5_000_000 + 8 * count)) if s.word is None]
+    scenes = [s for s in scenes if len(s.things) == 2][:count]
+    told = []
+    for s in scenes:
+        a, b = (f"a {t.size} {t.color} {t.shape}" for t in s.things)
+        told.append(f"{a} and {b} {BACKDROP_PHRASES[s.backdrop][0]} {FLOOR_PHRASES[s.floor][0]}")
+    true, each = render(scenes, 64), count // len(columns)
+    for k, column in enumerate(columns):
+        yield column, true[k * each : (k + 1) * each], told[k * each : (k + 1) * each]
+
+
+@pytest.mark.slow
+def test_an_inpainted_half_joins_the_other_as_in_true_pictures():
+    """The step from column to column across the seam is within 10 % of true pictures'; unmended it is a line."""
+    steps = {"true": [], "mended": [], "as it comes": [], "true, of these": []}
+
+    def across(pictures, column):
+        return (pictures[..., column] - pictures[..., column - 1]).abs().mean((1, 2)).tolist()
+
+    for k, (column, true, told) in enumerate(halves(32, (20, 28, 36, 44))):
+        repaint = torch.zeros(64, 64)
+        repaint[:, slice(column, None) if k % 2 else slice(column)] = 1
+        painted = inpaint(cascade(), true, repaint, told, size=64, steps=8)
+        steps["true"] += across(true, column)
+        steps["mended"] += across(from_pil(painted), column)
+        if k == 0:
+            plain = inpaint(cascade(), true, repaint, told, size=64, steps=8, rounds=1, mend=False, interval=None)
+            steps["as it comes"] += across(from_pil(plain), column)
+            steps["true, of these"] += across(true, column)
+    mean = {name: sum(values) / len(values) for name, values in steps.items()}
+    assert mean["mended"] == pytest.approx(mean["true"], rel=0.1)
+    assert mean["as it comes"] > 1.5 * mean["true, of these"]
