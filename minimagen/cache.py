@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset
 from . import files
 
 CHUNK = 256  # pictures a file: at 64 px 3 MB, and two seconds of rendering
+AS_THEY_ARE = ("origin", "where")  # an item's whole numbers, which are kept as such
 
 
 class Cached(Dataset):
@@ -28,7 +31,7 @@ class Cached(Dataset):
         if count < 1:
             raise ValueError(f"a cache holds at least one picture, not {count}")
         self.source, self.folder, self.count, self.seed = source, Path(folder), count, seed
-        self.world = getattr(source, "world", None)
+        self.world, self.questions = getattr(source, "world", None), getattr(source, "questions", None)
         about = getattr(source, "about", {})
         told = self.folder / "about.json"
         if not told.exists():
@@ -53,8 +56,9 @@ class Cached(Dataset):
             item |= {"caption": said[(turn + k) % len(said)], "captions": said}
         if "lows" in tensors:
             item["low"] = _floats(tensors["lows"][row])
-        if "origins" in tensors:
-            item["origin"] = tensors["origins"][row]
+        for name in AS_THEY_ARE:
+            if f"{name}s" in tensors:
+                item[name] = tensors[f"{name}s"][row]
         return item
 
     def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
@@ -76,6 +80,19 @@ class Cached(Dataset):
                 self._compute(number)
                 yield number
 
+    def fill_by(self, processes: int) -> Iterator[int]:
+        """`fill` by so many processes of this machine at once, each with one thread."""
+        missing = [number for number in range(self.chunks) if not self._file(number).exists()]
+        context = multiprocessing.get_context("spawn")  # a fork would share threads and a GPU with this process
+        with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            tasks = {pool.submit(self._compute, number): number for number in missing}
+            try:
+                for task in as_completed(tasks):
+                    task.result()
+                    yield tasks[task]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.safetensors"
 
@@ -96,7 +113,7 @@ class Cached(Dataset):
         # a chunk is always whole, even if `count` cuts through it, so that a larger count can go on with it
         indexes = range(number * CHUNK, (number + 1) * CHUNK)
         many = getattr(self.source, "__getitems__", None)
-        lists: dict[str, list[Tensor]] = {"images": [], "lows": [], "origins": []}
+        lists: dict[str, list[Tensor]] = {"images": [], "lows": [], **{f"{name}s": [] for name in AS_THEY_ARE}}
         captions = []
         for first in range(0, CHUNK, 32):  # a few at a time, which bounds the renderer's memory
             some = indexes[first : first + 32]
@@ -105,8 +122,9 @@ class Cached(Dataset):
                 captions.append(list(item.get("captions") or [item["caption"]] if "caption" in item else []))
                 if "low" in item:
                     lists["lows"].append(_bytes(item["low"]))
-                if "origin" in item:
-                    lists["origins"].append(item["origin"])
+                for name in AS_THEY_ARE:
+                    if name in item:
+                        lists[f"{name}s"].append(item[name])
         words = torch.frombuffer(bytearray(json.dumps(captions).encode()), dtype=torch.uint8)
         tensors = {name: torch.stack(values) for name, values in lists.items() if values}
         files.save_tensors(self._file(number), tensors | {"captions": words})

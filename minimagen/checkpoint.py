@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "checkpoint.safetensors"
 NETWORK, AVERAGE, OPTIMIZER = "network/", "average/", "optimizer/"
+INNER = "unet."  # what a `Reading` puts before the names of its U-Net's weights
 
 
 def counts(file: str | Path) -> dict[str, Any]:
@@ -38,14 +39,16 @@ def counts(file: str | Path) -> dict[str, Any]:
 class Run:
     """Where a run stands: its network, optimizer and averaged weights, and how far they are."""
 
-    def __init__(self, unet: nn.Module, optimizer: torch.optim.Optimizer, average: EMA | None, about: dict[str, Any]):
-        self.unet, self.optimizer, self.average, self.about = unet, optimizer, average, about
+    def __init__(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, average: EMA | None, about: dict[str, Any]
+    ):
+        self.network, self.optimizer, self.average, self.about = network, optimizer, average, about
         self.step, self.images, self.seconds = 0, 0, 0.0
 
     def save(self, file: str | Path) -> None:
         """The whole state, or nothing at all."""
-        tensors = {NETWORK + name: value for name, value in self.unet.state_dict().items()}
-        for name, p in self.unet.named_parameters():
+        tensors = {NETWORK + name: value for name, value in self.network.state_dict().items()}
+        for name, p in self.network.named_parameters():
             for key, value in self.optimizer.state[p].items():
                 tensors[f"{OPTIMIZER}{name}/{key}"] = value
         told = {"step": self.step, "images": self.images, "seconds": self.seconds, "about": self.about}
@@ -62,10 +65,10 @@ class Run:
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
-        files.load_into(self.unet, under(NETWORK), file)
+        files.load_into(self.network, under(NETWORK), file)
         moments = under(OPTIMIZER)
         states: dict[int, dict[str, Tensor]] = {}
-        names = {id(p): name for name, p in self.unet.named_parameters()}
+        names = {id(p): name for name, p in self.network.named_parameters()}
         groups = self.optimizer.state_dict()["param_groups"]
         for i, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
             name = names[id(p)]
@@ -80,8 +83,10 @@ class Run:
             saved = under(AVERAGE)
             if saved:
                 self.average.updates = told.get("updates", 0)
-            for name, value in self.average.average.items():  # a run that kept no average begins one from its weights
-                value.copy_(saved.get(name, tensors[NETWORK + name]))
+            # a run that kept no average begins one from its weights
+            kept = saved or {name.removeprefix(INNER): value for name, value in under(NETWORK).items()}
+            for name, value in self.average.average.items():
+                value.copy_(kept[name])
         self.step, self.images, self.seconds = told["step"], told["images"], told["seconds"]
 
     def _told(self, file: str | Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ def _judge(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator
 
 def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator[Any], Path]:
     from .data import Folder, shards
-    from .recipes import cook, recipe
+    from .recipes import cook, new_data, recipe
     from .text import TextEncoder
 
     dish = recipe(args.stage, None if args.preset is None else args.preset == "gpu")
@@ -98,10 +99,23 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
         data = Folder(args.data, dish.size) if Path(args.data).is_dir() else shards(args.data, dish.size)
     encoder = args.text or (out if (out / "text_encoder").is_dir() else None)
     text = None if encoder is None else TextEncoder.from_pretrained(encoder)
-    names = ("batch", "lr", "accumulate", "precision", "workers")
-    options = {name: value for name in names if (value := getattr(args, name)) is not None}
-    place = out / f"unet_{dish.size}"
-    return cook(dish, place, text=text, data=data, cache=args.cache, **budget, **options), place
+    names = ("batch", "lr", "accumulate", "precision", "asked", "workers")
+    options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    stage = f"unet_{dish.size}"
+    place, begin = out / stage, None if args.begin is None else Path(args.begin) / stage
+    if data is None and dish.cache is not None and device(None) == "cuda":  # which would wait for what is rendered
+        dish = replace(dish, asked=options.get("asked", dish.asked))
+        data = _filled(new_data(dish, args.cache or place / "cache", args.seed))
+    return cook(dish, place, text=text, data=data, begin=begin, cache=args.cache, **budget, **options), place
+
+
+def _filled(cached: Any) -> Any:
+    """The cache, with all its pictures: every processor renders some."""
+    from tqdm import tqdm
+
+    for _ in tqdm(cached.fill_by(os.cpu_count() or 1), "rendering", cached.chunks - cached.filled, disable=None):
+        pass
+    return cached
 
 
 def _fresh(place: Path, resume: bool) -> None:

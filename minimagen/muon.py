@@ -24,7 +24,7 @@ class Muon(torch.optim.AdamW):
 
     def __init__(self, network: nn.Module, lr: float, betas: tuple[float, float], momentum: float = 0.95, **adamw: Any):
         named = list(network.named_parameters())
-        matrices = [p for name, p in named if p.ndim >= 2 and not name.startswith(DOORS)]
+        matrices = [p for name, p in named if p.ndim >= 2 and not name.removeprefix("unet.").startswith(DOORS)]
         inside = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in inside]
         groups: list[dict[str, Any]] = [{"params": matrices, "momentum": momentum}, {"params": rest}]

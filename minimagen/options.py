@@ -260,11 +260,14 @@ def _train(train: argparse.ArgumentParser) -> None:
         add("--preset", choices=("cpu", "gpu"), help="the recipe (default: by what the machine has)")
         add("--data", metavar="PATH", help="a folder of pictures, or shards (default: Toyland)")
         add("--text", metavar="NAME", help="text encoder (default: FOLDER's own, or the one that ships)")
+        add("--begin", metavar="FOLDER", help="a cascade whose weights to go on from (default: new weights)")
         add("--cache", metavar="FOLDER", help="where to keep rendered pictures (default: beside the stage)")
         add("--batch", type=at_least(1), metavar="N", help="pictures a step (default: the recipe's)")
         add("--accumulate", type=at_least(1), metavar="N", help="compute a batch in N parts; 1 is off")
         add("--lr", type=above_zero, metavar="R", help="learning rate (default: the recipe's)")
         add("--precision", choices=("fp32", "bf16"), help="default: what is fast on this machine")
+        if name == "base":
+            add("--asked", type=above_zero, metavar="W", help="ask what stands where, too, with this weight")
         add("--workers", type=at_least(0), metavar="N", help="processes that prepare data; 0 is none")
 
 

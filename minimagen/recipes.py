@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, samples
+from . import checkpoint, files, samples
 from .cache import Cached
 from .cascade import Stage
 from .data import ToylandImages
@@ -31,7 +31,7 @@ from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
 # The fields of a Recipe that are options of `train`.
-TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
+TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest asked".split()
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Recipe:
     crop: int | None = None  # pixels of the windows that an SR stage trains on
     stretched: float = 0.25  # share of low-res pictures enlarged as diffusers enlarges them
     noisiest: float = 1.0  # augmentation levels are U(0, noisiest)
+    asked: float = 0.0  # weight of the question what stands where; 0 = off
     small: float = 0.0  # share of the budget that goes to pictures of half the size, before the others; 0 = none
     cache: int | None = None  # pictures rendered once and kept on disk; None = each is rendered anew
     captions: int = 8  # ways of saying each picture, in a cache
@@ -107,10 +108,10 @@ CPU = {
         drawing=_ENLARGE,
     ),
 }
-GPU = {  # rendered on the device as it goes, larger batches, the same minutes or fewer
-    "base": replace(CPU["base"], minutes=60, batch=256, warmup=1000, cache=None, ema=0.9998),
-    "sr256": replace(CPU["sr256"], minutes=30, batch=128, cache=None),
-    "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256, cache=None),
+GPU = {  # larger batches, the same minutes or fewer; the processors fill the cache first, for they render ahead of it
+    "base": replace(CPU["base"], minutes=60, batch=256, warmup=1000, ema=0.9998),
+    "sr256": replace(CPU["sr256"], minutes=30, batch=128),
+    "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256),
 }
 
 
@@ -131,20 +132,20 @@ def new_stage(recipe: Recipe, text_dim: int | None, seed: int = 0) -> Stage:
     return Stage(denoiser, recipe.size, about=about, **recipe.drawing)
 
 
-def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0, device: str = "cpu") -> Any:
+def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
     """The recipe's pictures: rendered as they are needed, or once, into a folder of `cache`."""
     source = ToylandImages(
         recipe.size,
         crop=recipe.crop,
         captions=1 if recipe.cache is None or cache is None else recipe.captions,
         factor=samples.FACTOR if recipe.network.enlarges else 1,
+        where=recipe.asked > 0,
         seed=seed,
-        device=device,
     )
     if recipe.cache is None or cache is None:
         return source
-    edge = recipe.crop or recipe.size
-    return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
+    edge, kind = recipe.crop or recipe.size, "-where" if recipe.asked else ""
+    return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}{kind}", recipe.cache, seed)
 
 
 def halved(recipe: Recipe) -> Recipe:
@@ -163,6 +164,7 @@ def cook(
     minutes: float | None = None,
     steps: int | None = None,
     resume: bool = False,
+    begin: str | Path | None = None,
     cache: str | Path | None = None,
     seed: int = 0,
     score: Callable[[Stage, Sequence[str], Tensor], dict[str, float]] | None = None,
@@ -172,10 +174,12 @@ def cook(
 
     text: the encoder; None = the one that ships. data: None = Toyland. cache: for rendered pictures; None = out/cache.
     minutes, steps: the budget; None = the recipe's. Its first part, if the recipe says so, is spent in out/small.
+    begin: a stage's folder whose weights training goes on from; None = new ones.
     score: (stage, prompts, pictures) → numbers, logged with each grid.
     options: any of `train`'s, in place of the recipe's.
     """
     out = Path(out)
+    recipe = replace(recipe, **{name: value for name, value in options.items() if name in TRAINED})
     if text is None:
         from .text import TextEncoder
 
@@ -183,8 +187,13 @@ def cook(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     text = text.to(device) if hasattr(text, "to") else text
     stage = new_stage(recipe, text.dim, seed)
-    data = new_data(recipe, cache or out / "cache", seed, device) if data is None else data
+    if begin is not None:
+        files.load_into(stage.denoiser.unet, Stage.from_pretrained(begin).denoiser.unet.state_dict(), begin)
+        recipe = replace(recipe, small=0.0)
+    data = new_data(recipe, cache or out / "cache", seed) if data is None else data
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
+    if "asked" not in options and getattr(data, "questions", None) is None:
+        settings["asked"] = 0.0  # pictures of one's own do not say what stands where
     if minutes is None and steps is None:
         minutes = recipe.minutes
     before = {"step": 0, "images": 0, "seconds": 0.0}

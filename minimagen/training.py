@@ -30,6 +30,7 @@ from .muon import optimizer_of
 from .objective import Task
 from .objective import losses as losses
 from .objective import min_snr as min_snr
+from .reading import Reading
 
 if TYPE_CHECKING:
     from .cascade import Stage
@@ -129,6 +130,7 @@ def train(
     crop: int | None = None,
     stretched: float = 0.25,
     noisiest: float = 1.0,
+    asked: float = 0.0,
     precision: str | None = None,
     out: str | Path | None = None,
     save_every: float = 3.0,
@@ -144,6 +146,7 @@ def train(
     clip: bound of the gradient's norm (None = off). optimizer: "adamw", or "muon", see `minimagen.muon`.
     shift: above 1, more pictures are noisy ones, see `objective.spread_times` (1 = off).
     factor, crop, stretched, noisiest: of SR, see `objective.Task`.
+    asked: weight of the question what stands where, which data with maps allow, see `minimagen.reading` (0 = off).
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
     resume: continue the run in `out`, if there is one. `steps` and `minutes` count earlier sessions too.
@@ -168,8 +171,13 @@ def train(
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
-    network = accelerator.prepare(unet)
-    stepper = optimizer_of(unet, optimizer, lr, betas)
+    questions = getattr(data, "questions", None)
+    if questions is None and asked:
+        raise ValueError("asked > 0 needs data that say what stands where, as ToylandImages(…, where=True) do")
+    reading = Reading(unet, questions).to(device) if questions is not None and asked else None
+    learner = unet if reading is None else reading
+    network = accelerator.prepare(learner)
+    stepper = optimizer_of(learner, optimizer, lr, betas)
     average = EMA(unet, ema) if ema is not None else None
     cast = _autocast(precision, device)
     with torch.no_grad(), cast():
@@ -177,16 +185,17 @@ def train(
     task = Task(
         replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor,
         crop, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment), shift=shift,
+        reading=reading, asked=asked,
     )  # fmt: skip
     about = {"seed": seed, "prediction": stage.denoiser.prediction, "optimizer": optimizer}
     about["world"] = getattr(data, "world", None)
-    run = checkpoint.Run(unet, stepper, average, about)
+    run = checkpoint.Run(learner, stepper, average, about)
     file = None if out is None else Path(out) / checkpoint.NAME
     if file is not None and file.exists():
         if not resume:
             raise ValueError(f"{out} holds a training run: continue it with resume=True, or name another folder")
         run.load(file)
-    parameters = list(unet.parameters())  # a list: clipping an exhausted generator clips nothing
+    parameters = list(learner.parameters())  # a list: clipping an exhausted generator clips nothing
     start, earlier, saved = time.monotonic(), run.seconds, time.monotonic()
 
     def save() -> None:
@@ -198,7 +207,7 @@ def train(
 
     with ExitStack() as stack:
         guard = stack.enter_context(checkpoint.Guard())
-        stack.callback(_finish, accelerator, network, average, unet)
+        stack.callback(_finish, accelerator, network, average, unet, reading)
         stream = batches(data, batch, run.images, accelerator.process_index, world, workers, seed)
         try:
             while True:
@@ -275,8 +284,12 @@ def _autocast(precision: str | None, device: torch.device) -> Callable[[], Any]:
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _finish(accelerator: Any, network: nn.Module, average: EMA | None, unet: nn.Module) -> None:
+def _finish(
+    accelerator: Any, network: nn.Module, average: EMA | None, unet: nn.Module, reading: Reading | None
+) -> None:
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+    if reading is not None:
+        reading.remove()
     if average is not None and average.updates:
         average.copy_to(unet)
     unet.eval()

@@ -123,6 +123,14 @@ def test_a_cache_computes_each_item_once_and_captions_it_anew_each_round(tmp_pat
     assert torch.allclose(second[0]["image"], source[number(second[0])]["image"], atol=1 / 255 + 1e-6)
 
 
+def test_several_processes_fill_a_cache_as_one_does(tmp_path):
+    one, two = (Cached(ToylandImages(16, seed=4), tmp_path / name, 2 * CHUNK) for name in ("one", "two"))
+    assert sorted(one.fill()) == sorted(two.fill_by(2)) == [0, 1]
+    assert two.filled == 2 and list(two.fill_by(2)) == []
+    for i in (0, CHUNK, 2 * CHUNK - 1):
+        assert torch.equal(one[i]["image"], two[i]["image"]) and one[i]["caption"] == two[i]["caption"]
+
+
 def test_a_cache_goes_on_where_it_was_and_heals(tmp_path):
     for _ in zip(range(1), Cached(Counted(), tmp_path, 1000).fill()):
         pass

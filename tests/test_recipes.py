@@ -126,6 +126,34 @@ def test_a_run_that_begins_small_goes_on_large_with_what_it_learned(tmp_path):
         assert all(torch.equal(p, q) for p, q in zip(weights(Stage.from_pretrained(cut)), weights(large), strict=True))
 
 
+def test_training_goes_on_from_given_weights(tmp_path):
+    made = tiny("base")
+    begun = new_stage(made, 32, seed=5)
+    begun.save_pretrained(tmp_path / "begun")
+    list(cook(made, tmp_path / "run", text=Words(), steps=1, begin=tmp_path / "begun", lr=1e-9, ema=0.0))
+    pairs = list(zip(weights(begun), weights(Stage.from_pretrained(tmp_path / "run")), strict=True))
+    assert all(torch.allclose(p, q, atol=1e-6) for p, q in pairs)
+    other = replace(made, network=replace(made.network, layers=(2, 1)))
+    with pytest.raises(ValueError, match="another network's weights"):
+        next(cook(other, tmp_path / "other", text=Words(), steps=1, begin=tmp_path / "begun"))
+
+
+def test_pictures_of_ones_own_are_not_asked_what_stands_where(tmp_path):
+    item = {"image": torch.zeros(3, 64, 64), "caption": "grey"}
+    steps = list(cook(replace(tiny("base"), asked=0.5), tmp_path, text=Words(), data=[item, item], steps=1))
+    assert len(steps) == 1
+    with pytest.raises(ValueError, match="what stands where"):  # asked for by name, it is not passed over in silence
+        next(cook(tiny("base"), tmp_path / "other", text=Words(), data=[item, item], steps=1, asked=0.5))
+
+
+def test_what_stands_where_can_be_asked_of_toyland(tmp_path):
+    plain, asked = (
+        next(cook(tiny("base"), tmp_path / name, text=Words(), steps=1, **options)).loss
+        for name, options in {"plain": {}, "asked": {"asked": 0.5}}.items()
+    )
+    assert asked > plain + 0.5  # half of the logarithm of how many answers there are
+
+
 def weights(stage):
     return list(stage.denoiser.unet.state_dict().values())
 
