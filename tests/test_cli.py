@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -189,14 +190,16 @@ def test_every_option_reaches_the_recipe(stage, tmp_path, capsys, monkeypatch):
     heard = {}
     monkeypatch.setattr(recipes, "cook", lambda *dish, **options: iter(heard.update(options, dish=dish) or []))
     options = "--minutes 3 --resume --seed 4 --preset gpu --cache c --batch 5 --accumulate 5 --lr 0.1 --precision fp32"
-    code, _, err = run(capsys, "train", stage, "--out", tmp_path, *options.split(), "--workers", "1")
+    asked = ["--asked", "0.2"] if stage == "base" else []
+    options += " --workers 1 --begin data"
+    code, _, err = run(capsys, "train", stage, "--out", tmp_path, *options.split(), *asked)
     assert code == 0, err
     recipe = recipes.GPU[stage]
     assert heard == {
         "dish": (recipe, tmp_path / f"unet_{recipe.size}"), "text": None, "data": None, "cache": "c", "minutes": 3.0,
         "steps": None, "seed": 4, "resume": True, "batch": 5, "accumulate": 5, "lr": 0.1, "precision": "fp32",
-        "workers": 1,
-    }  # fmt: skip
+        "workers": 1, "begin": Path("data") / f"unet_{recipe.size}",
+    } | ({"asked": 0.2} if asked else {})  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", ["text", "judge"])
@@ -363,7 +366,8 @@ def test_what_makes_no_sense_exits_with_two(name, capsys):
 def test_ctrl_c_exits_with_130_and_leaves_nothing(weights, tmp_path):
     words = ["draw", "a cube", "--weights", weights, "--steps", "100000", "--out", tmp_path / "p"]
     process = subprocess.Popen([sys.executable, "-m", "minimagen", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    time.sleep(6)
+    while process.poll() is None and psutil.Process(process.pid).cpu_times().user < 8:  # it draws, however busy we are
+        time.sleep(0.2)
     assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
