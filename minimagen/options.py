@@ -53,6 +53,7 @@ examples:
 examples:
   minimagen train base --minutes 60
   minimagen train base --steps 20000 --preset gpu --resume
+  minimagen train base --begin data --minutes 60 --out runs/more
   minimagen train base --data pictures/ --out runs/own --minutes 30 --batch 16
 
 A folder of your own holds pictures with their captions: cat.png beside cat.txt, or metadata.jsonl. Shards are tar files

@@ -188,8 +188,9 @@ def cook(
     text = text.to(device) if hasattr(text, "to") else text
     stage = new_stage(recipe, text.dim, seed)
     if begin is not None:
-        files.load_into(stage.denoiser.unet, Stage.from_pretrained(begin).denoiser.unet.state_dict(), begin)
-        recipe = replace(recipe, small=0.0)
+        given = Stage.from_pretrained(begin)
+        files.load_into(stage.denoiser.unet, given.denoiser.unet.state_dict(), begin)
+        recipe, stage = replace(recipe, small=0.0), replace(stage, about={**stage.about, "begun": given.about})
     data = new_data(recipe, cache or out / "cache", seed) if data is None else data
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
     if "asked" not in options and getattr(data, "questions", None) is None:

@@ -11,9 +11,12 @@ from minimagen import recipes, samples
 from minimagen.cascade import Stage
 from minimagen.checkpoint import NAME
 from minimagen.conditioning import Text
+from minimagen.files import load_tensors
 from minimagen.recipes import CPU, GPU, cook, new_stage, recipe
 from minimagen.samples import grid, psnr
+from minimagen.toyland.scene import WORLD_VERSION
 from minimagen.unet import UNetConfig
+from tools.ship import ship
 
 
 class Words:
@@ -136,6 +139,22 @@ def test_training_goes_on_from_given_weights(tmp_path):
     other = replace(made, network=replace(made.network, layers=(2, 1)))
     with pytest.raises(ValueError, match="another network's weights"):
         next(cook(other, tmp_path / "other", text=Words(), steps=1, begin=tmp_path / "begun"))
+
+
+def test_what_a_run_learned_ships_in_half_precision_with_all_that_it_took(tmp_path):
+    made = tiny("base")
+    first, second, shipped = tmp_path / "first", tmp_path / "second", tmp_path / "shipped"
+    list(cook(made, first, text=Words(), steps=2))
+    ship(first, shipped)
+    list(cook(made, second, text=Words(), steps=3, begin=shipped))
+    ship(second, shipped)
+    stage, run = Stage.from_pretrained(shipped), Stage.from_pretrained(second)
+    assert {k: v for k, v in stage.about.items() if k != "minutes"} == {
+        "recipe": "base", "world": WORLD_VERSION, "steps": 5, "images": 10, "seed": 0,
+    }  # fmt: skip
+    assert load_tensors(shipped / "model.safetensors")["conv_in.weight"].dtype == torch.float16
+    assert all(torch.equal(p, q.half().float()) for p, q in zip(weights(stage), weights(run), strict=True))
+    assert (stage.steps, stage.guidance, stage.threshold) == (run.steps, run.guidance, run.threshold)
 
 
 def test_pictures_of_ones_own_are_not_asked_what_stands_where(tmp_path):
