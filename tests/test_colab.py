@@ -80,8 +80,12 @@ class Fresh:
         self.env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
         self.env |= {"JUPYTER_PATH": str(folder / "jupyter"), "HF_HUB_OFFLINE": "1", "PYTHONNOUSERSITE": "1"}
 
+    def clean(self) -> dict[str, str]:
+        """For pip: the machine's own settings, such as constraints on torch, are not what is tested."""
+        return {k: v for k, v in self.env.items() if not k.startswith("PIP_")} | {"PIP_CONFIG_FILE": os.devnull}
+
     def pip(self, *arguments) -> subprocess.CompletedProcess:
-        return run(sys.executable, "-m", "pip", "--python", self.python, *arguments, env=self.env)
+        return run(sys.executable, "-m", "pip", "--python", self.python, *arguments, env=self.clean())
 
     def execute(self, nb, folder: Path, monkeypatch, errors: bool = False):
         for name in set(os.environ) - set(self.env):
