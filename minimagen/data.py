@@ -72,8 +72,7 @@ class ToylandImages(Dataset):
         self.questions = QUESTIONS if where else None  # which the maps answer
         told = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "captions": captions, "seed": seed}
         self.about = told | ({"factor": factor} if factor > 1 else {}) | ({} if crop is None else {"windows": LOOKS})
-        if where:
-            self.about["where"] = True
+        self.about |= {"where": True} if where else {}
 
     def scene(self, index: int) -> Scene:
         from .toyland.compose import random_scene

@@ -58,7 +58,7 @@ class Reading(nn.Module):
         super().__init__()
         self.unet, self.answers_of, cells = unet, list(questions.answers.values()), questions.cells
         c, last = unet.config, len(unet.config.channels) - 1
-        asked = [i for i in range(1, last + 1) if "text" in c.attention[i]]
+        asked = [i for i in range(last, 0, -1) if "text" in c.attention[i]]  # as the way up meets them
         edge = {i: c.size // (c.fold * 2**i) for i in asked}  # of the level's pictures
         if c.efficient or not asked or any(cells % e for e in edge.values()):
             raise ValueError(f"a map of {cells} × {cells} cells can't be read off this network's levels")
@@ -75,8 +75,7 @@ class Reading(nn.Module):
         self._features.clear()
         out = self.unet(z, t, cond)
         features, self._features = self._features, []
-        # the way up meets the coarsest level first
-        self.answers = [head(h) for head, h in zip(reversed(self.heads), features, strict=True)]
+        self.answers = [head(h) for head, h in zip(self.heads, features, strict=True)]
         return out
 
     def loss(self, where: Tensor) -> Tensor:
@@ -87,13 +86,11 @@ class Reading(nn.Module):
         terms = []
         for answers in self.answers:
             for logits, truth in zip(answers.float().split(self.answers_of, 1), where.long().unbind(1)):
-                errors, there = (
-                    F.cross_entropy(logits, truth, reduction="none"),
-                    (truth > 0).float(),
-                )  # (B, cells, cells)
+                errors = F.cross_entropy(logits, truth, reduction="none")  # (B, cells, cells)
+                there = (truth > 0).float()
                 for part in (there, 1 - there):
-                    terms.append((errors * part).sum((1, 2)) / part.sum((1, 2)).clamp(min=1) / 2)
-        return torch.stack(terms).mean() * 2
+                    terms.append((errors * part).sum((1, 2)) / part.sum((1, 2)).clamp(min=1))
+        return torch.stack(terms).mean()
 
     def remove(self) -> None:
         """Leave the network as it was found."""

@@ -179,7 +179,6 @@ def cook(
     options: any of `train`'s, in place of the recipe's.
     """
     out = Path(out)
-    recipe = replace(recipe, **{name: value for name, value in options.items() if name in TRAINED})
     if text is None:
         from .text import TextEncoder
 
@@ -191,8 +190,9 @@ def cook(
         given = Stage.from_pretrained(begin)
         files.load_into(stage.denoiser.unet, given.denoiser.unet.state_dict(), begin)
         recipe, stage = replace(recipe, small=0.0), replace(stage, about={**stage.about, "begun": given.about})
-    data = new_data(recipe, cache or out / "cache", seed) if data is None else data
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
+    if data is None:
+        data = new_data(replace(recipe, asked=settings["asked"]), cache or out / "cache", seed)
     if "asked" not in options and getattr(data, "questions", None) is None:
         settings["asked"] = 0.0  # pictures of one's own do not say what stands where
     if minutes is None and steps is None:

@@ -171,10 +171,11 @@ def train(
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
-    questions = getattr(data, "questions", None)
-    if questions is None and asked:
-        raise ValueError("asked > 0 needs data that say what stands where, as ToylandImages(…, where=True) do")
-    reading = Reading(unet, questions).to(device) if questions is not None and asked else None
+    reading = None
+    if asked:
+        if getattr(data, "questions", None) is None:
+            raise ValueError("asked > 0 needs data that say what stands where, as ToylandImages(…, where=True) do")
+        reading = Reading(unet, data.questions).to(device)
     learner = unet if reading is None else reading
     network = accelerator.prepare(learner)
     stepper = optimizer_of(learner, optimizer, lr, betas)
