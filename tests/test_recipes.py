@@ -10,12 +10,13 @@ from PIL import Image
 from minimagen import recipes, samples
 from minimagen.cascade import Stage
 from minimagen.checkpoint import NAME
-from minimagen.conditioning import Text
+from minimagen.conditioning import Cond, Text
 from minimagen.files import load_tensors
 from minimagen.recipes import CPU, GPU, cook, new_stage, recipe
 from minimagen.samples import grid, psnr
 from minimagen.toyland.scene import WORLD_VERSION
 from minimagen.unet import UNetConfig
+from tools.compare_encoders import without_text
 from tools.ship import ship
 
 
@@ -155,6 +156,20 @@ def test_what_a_run_learned_ships_in_half_precision_with_all_that_it_took(tmp_pa
     assert load_tensors(shipped / "model.safetensors")["conv_in.weight"].dtype == torch.float16
     assert all(torch.equal(p, q.half().float()) for p, q in zip(weights(stage), weights(run), strict=True))
     assert (stage.steps, stage.guidance, stage.threshold) == (run.steps, run.guidance, run.threshold)
+
+
+def test_two_encoders_are_compared_from_a_network_that_has_read_neither():
+    stage = new_stage(CPU["base"], 256)
+    unet = stage.denoiser.unet.requires_grad_(True)
+    with torch.no_grad():
+        for p in unet.parameters():
+            p.normal_(0.5, 0.1, generator=torch.Generator().manual_seed(p.numel()))
+    prepared = unet.prepare(Cond(Text(torch.randn(1, 5, 256, generator=torch.Generator().manual_seed(0))))).text
+    sum(part.square().sum() for part in (prepared.pooled, *prepared.layers)).backward()
+    before = {name: p.detach().clone() for name, p in unet.named_parameters()}
+    reading = {name for name, p in unet.named_parameters() if p.grad is not None}
+    without_text(stage)
+    assert {name for name, p in unet.named_parameters() if not torch.equal(p, before[name])} == reading
 
 
 def test_pictures_of_ones_own_are_not_asked_what_stands_where(tmp_path):

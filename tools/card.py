@@ -64,11 +64,46 @@ def suites() -> str:
     return scores("suites.json", ("categories",))
 
 
-def looks() -> str:
-    """What is measured of DrawBench's pictures as a whole."""
-    told = read("evaluation.json")["fidelity"]
+def looks(name: str = "evaluation.json") -> str:
+    """What is measured of DrawBench's pictures as a whole, or of another evaluation's."""
+    told = read(name)["fidelity"]
     apart = ", ".join(f"{name} {told[f'{name} excess']:+.3f}" for name in ("red", "green", "blue"))
     return f"Channel means against true pictures' (of ±1): {apart}. Readable: {percent(told['readable'])} of 100.\n"
+
+
+def captions() -> str:
+    """What was drawn for captions like training's, as a crowd: how far it is from a crowd of true pictures."""
+    told = read("captions.json")
+    seen, right = told["fidelity"], told["categories"][0]["right"]
+    apart, floor = seen["fréchet"], seen["fréchet floor"]
+    return (
+        f"Fréchet distance of {seen['fréchet count']:,} pictures to as many true ones: {apart:.1f}; "
+        f"between two such crowds of true ones {floor:.2f}, and it is {apart / floor:.0f} times that.\n"
+        f"True to every word of their captions: {percent(right['mean'])} % "
+        f"({percent(right['low'])} to {percent(right['high'])}). {looks('captions.json')}"
+    )
+
+
+def encoders() -> str:
+    """What pictures obey, and what sentences save, with the trained text encoder and with an untrained one."""
+    told = read("encoders.json")
+    both = [told[name] for name in ("trained", "untrained")]
+    rows = []
+    for suite in both[0]:
+        for kind, title in (("own", "training's own words"), ("new", "new words")):
+            if kind not in both[0][suite]:
+                continue
+            asked = [of[suite][kind] for of in both]
+            cells = [
+                "{} ({} to {})".format(*(percent(row["right"][k]) for k in ("mean", "low", "high"))) for row in asked
+            ]
+            counts = " and ".join(str(row["count"]) for row in asked)
+            chance = " and ".join(percent(row["chance"]) for row in asked)
+            rows.append([f"{suite}: {title}", counts, *cells, chance])
+        parts = [of[suite]["saved"] for of in both]
+        cells = [f"{percent(part['mean'], 1)} ± {percent(part['half'], 1)}" for part in parts]
+        rows.append([f"{suite}: loss saved", "", *cells, "0"])
+    return table(["", "asked", "trained", "untrained", "chance"], rows)
 
 
 def judge() -> str:
@@ -90,7 +125,9 @@ def hashes() -> str:
 
 
 def current(page: str) -> str:
-    return filled(page, {maker.__name__: maker for maker in (drawbench, suites, looks, judge, hashes)})
+    return filled(
+        page, {maker.__name__: maker for maker in (drawbench, suites, looks, captions, encoders, judge, hashes)}
+    )
 
 
 if __name__ == "__main__":
