@@ -35,6 +35,11 @@ def percent(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
+def around(right: dict[str, float]) -> str:
+    """An estimate in per cent, with its interval: 53 (45 to 61)."""
+    return "{} ({} to {})".format(*(percent(right[part]) for part in ("mean", "low", "high")))
+
+
 def read(name: str) -> dict:
     return files.read_json(DATA / name)
 
@@ -79,8 +84,7 @@ def captions() -> str:
     return (
         f"Fréchet distance of {seen['fréchet count']:,} pictures to as many true ones: {apart:.1f}; "
         f"between two such crowds of true ones {floor:.2f}, and it is {apart / floor:.0f} times that.\n"
-        f"True to every word of their captions: {percent(right['mean'])} % "
-        f"({percent(right['low'])} to {percent(right['high'])}). {looks('captions.json')}"
+        f"True to every word of their captions: {around(right)} of 100. {looks('captions.json')}"
     )
 
 
@@ -94,12 +98,9 @@ def encoders() -> str:
             if kind not in both[0][suite]:
                 continue
             asked = [of[suite][kind] for of in both]
-            cells = [
-                "{} ({} to {})".format(*(percent(row["right"][k]) for k in ("mean", "low", "high"))) for row in asked
-            ]
             counts = " and ".join(str(row["count"]) for row in asked)
             chance = " and ".join(percent(row["chance"]) for row in asked)
-            rows.append([f"{suite}: {title}", counts, *cells, chance])
+            rows.append([f"{suite}: {title}", counts, *(around(row["right"]) for row in asked), chance])
         parts = [of[suite]["saved"] for of in both]
         cells = [f"{percent(part['mean'], 1)} ± {percent(part['half'], 1)}" for part in parts]
         rows.append([f"{suite}: loss saved", "", *cells, "0"])

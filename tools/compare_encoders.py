@@ -23,6 +23,7 @@ from torch import Tensor
 from minimagen import files
 from minimagen.cascade import Imagen, Stage, generators
 from minimagen.conditioning import Cond, noise_like
+from minimagen.objective import losses
 from minimagen.recipes import CPU, cook, new_stage
 from minimagen.resources import data_folder
 from minimagen.text import TextEncoder
@@ -49,7 +50,7 @@ def encoder(name: str) -> TextEncoder:
 def without_text(stage: Stage) -> Stage:
     """The stage with its weights that read text as they are in a new network."""
     new = new_stage(CPU["base"], stage.denoiser.unet.config.text_dim).denoiser.unet.state_dict()
-    reads = {name: value for name, value in new.items() if any(part in f"{name}." for part in READS_TEXT)}
+    reads = {name: value for name, value in new.items() if any(part in name for part in READS_TEXT)}
     stage.denoiser.unet.load_state_dict(reads, strict=False)
     return stage
 
@@ -88,8 +89,7 @@ def saved(stage: Stage, text: TextEncoder, asked: Sequence[Prompt]) -> dict[str,
         all_times = []
         for number, t in enumerate(TIMES):
             eps = noise_like(x, generators(0, range(len(x)), number))
-            out, target = stage.denoiser.loss_terms(x, eps, torch.full((len(x),), t), cond)
-            all_times.append((out - target).square().mean((1, 2, 3)))
+            all_times.append(losses(stage.denoiser, x, eps, torch.full((len(x),), t), cond))
         return torch.stack(all_times).mean(0)
 
     part = 1 - loss(cond) / loss(Cond(text.null(len(x))))
@@ -103,7 +103,7 @@ def compare(out: Path, name: str, prompts: int) -> dict[str, Any]:
         asked = suite(kind, prompts)
         judged = evaluate(Imagen([stage], text), asked, pictures=2).pictures
         told = {"own": obeyed(judged, False), "new": obeyed(judged, True)}
-        found[kind] = {name: row for name, row in told.items() if row["count"]} | {"saved": saved(stage, text, asked)}
+        found[kind] = {words: row for words, row in told.items() if row["count"]} | {"saved": saved(stage, text, asked)}
         print(name, kind, json.dumps(found[kind]), flush=True)
     return found
 
