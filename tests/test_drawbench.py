@@ -178,10 +178,15 @@ def test_each_fault_is_named(said, wrong):
         assert all(kind in result.wrong for kind in wrong)
 
 
-def test_patterns_are_not_asked_of_a_small_picture():
-    result = score(true_reading(PAIR, 64), parse("a dotted red cube and a blue sphere"))
-    assert result.right and result.of("pattern") is None
-    assert [q.right for q in result.questions if q.kind == "pattern"] == [None]
+def test_patterns_are_not_asked_of_a_small_picture_whether_or_not_its_things_are_there():
+    small, dotted = true_reading(PAIR, 64), parse("a dotted red cube and a blue sphere")
+    missing = replace(small, things=small.things[1:])
+    for reading in (small, missing, replace(small, readable=False)):
+        result = score(reading, dotted)
+        assert result.right == (reading is small) and result.of("pattern") is None
+        assert [q.right for q in result.questions if q.kind == "pattern"] == [None]
+    large = true_reading(PAIR)
+    assert score(replace(large, things=large.things[1:]), dotted).of("pattern") is False
 
 
 def test_an_unreadable_picture_is_wrong_in_everything():

@@ -80,6 +80,7 @@ class Reading:
     readable: bool
     sign: tuple[float, float] = NOWHERE  # (x, z) of its foot
     sign_box: tuple[float, float, float, float] | None = None  # of the board
+    patterned: bool = True  # False: the picture is too small to show patterns
 
     def to_scene(self) -> Scene:
         """The scene that the judge believes it saw, ready to be rendered; a ValueError if this world cannot hold it."""
@@ -161,10 +162,12 @@ class Judge:
         readings = []
         for i, ((things, signs), size) in enumerate(zip(found, sizes)):
             names = {k: VOCABULARY[k][int(whole[i, s].argmax())] for k, s in WHOLE.items() if k != "readable"}
-            seen = stacked([p.thing(pattern=size >= PATTERNED) for p in things])
+            patterned = size >= PATTERNED
+            seen = stacked([p.thing(patterned) for p in things])
             sign = signs[0] if signs else None
             readable = bool(whole[i, WHOLE["readable"]] > 0) and bool(seen or sign)
-            reading = Reading(seen, words.get(i), names["backdrop"], names["floor"], names["light"], readable)
+            setting = names["backdrop"], names["floor"], names["light"]
+            reading = Reading(seen, words.get(i), *setting, readable, patterned=patterned)
             if sign is not None:
                 reading = replace(reading, sign=(sign.place[0], sign.place[2]), sign_box=tuple(sign.box.tolist()))
             readings.append(reading)
@@ -182,11 +185,11 @@ class _Peak:
         x, y, z = (round(v, 3) for v in self.values[HEADS["place"]].tolist())
         return x, y, z
 
-    def thing(self, pattern: bool) -> ReadThing:
+    def thing(self, patterned: bool) -> ReadThing:
         names: dict[str, Any] = {}
         sure = self.heat
         for kind in ("shape", "color", "size", "material", "pattern"):
-            if kind == "pattern" and not pattern:
+            if kind == "pattern" and not patterned:
                 names[kind] = None
                 continue
             p = self.values[HEADS[kind]].softmax(0)

@@ -16,7 +16,7 @@ from torch import Tensor
 from minimagen import files
 from minimagen.toyland import camera
 from minimagen.toyland.compose import box_of, random_scene
-from minimagen.toyland.judge import Judge, Reading, ReadThing
+from minimagen.toyland.judge import PATTERNED, Judge, Reading, ReadThing
 from minimagen.toyland.judge_data import ATTRIBUTES, SETTING, Cache, blur
 from minimagen.toyland.judge_net import NOWHERE
 from minimagen.toyland.language import caption
@@ -35,10 +35,12 @@ def test_scene(index: int) -> Scene:
 
 def true_reading(scene: Scene, size: int = 256) -> Reading:
     """What a perfect judge would read from a render of this scene."""
-    things = tuple(_true_thing(t, size >= 256) for t in scene.things)
+    patterned = size >= PATTERNED
+    things = tuple(_true_thing(t, patterned) for t in scene.things)
     board = None if scene.word is None else camera.board_box(scene.word, *scene.sign)
     sign = NOWHERE if scene.word is None else scene.sign
-    return Reading(things, scene.word, scene.backdrop, scene.floor, scene.light, True, sign, board)
+    setting = scene.backdrop, scene.floor, scene.light
+    return Reading(things, scene.word, *setting, True, sign, board, patterned)
 
 
 def _true_thing(t: Thing, patterned: bool) -> ReadThing:

@@ -97,7 +97,8 @@ def score(reading: Reading, description: Description, margin: float = MARGIN) ->
         for kind in ATTRIBUTES:
             if (asked := getattr(thing, kind)) is not None:
                 seen = "nothing" if there is None else getattr(there, kind)
-                questions.append(Question(kind, asked, str(seen), None if seen is None else seen == asked))
+                hidden = kind == "pattern" and not reading.patterned
+                questions.append(Question(kind, asked, str(seen), None if hidden else seen == asked))
     place = {SIGN: SIGN, **{i: at for i, at in zip(slots, found) if at is not None}}
     for i, relation, j in description.relations:
         ends = (place.get(i), place.get(j))
@@ -110,7 +111,8 @@ def score(reading: Reading, description: Description, margin: float = MARGIN) ->
         if (asked := getattr(description, kind)) is not None:
             questions.append(_question(kind, asked, getattr(reading, kind)))
     if not reading.readable:
-        questions = [Question(q.kind, q.asked, "unreadable", False) for q in questions]
+        wrong = [None if q.right is None else False for q in questions]
+        questions = [Question(q.kind, q.asked, "unreadable", no) for q, no in zip(questions, wrong)]
     return Score(tuple(questions), reading.readable)
 
 
