@@ -69,6 +69,11 @@ def suites() -> str:
     return scores("suites.json", ("categories",))
 
 
+def enlarged() -> str:
+    """The suites once more, at 256 px, where patterns are asked too."""
+    return scores("suites_256.json", ("categories",))
+
+
 def looks(name: str = "evaluation.json") -> str:
     """What is measured of DrawBench's pictures as a whole, or of another evaluation's."""
     told = read(name)["fidelity"]
@@ -126,9 +131,8 @@ def hashes() -> str:
 
 
 def current(page: str) -> str:
-    return filled(
-        page, {maker.__name__: maker for maker in (drawbench, suites, looks, captions, encoders, judge, hashes)}
-    )
+    makers = (drawbench, suites, enlarged, looks, captions, encoders, judge, hashes)
+    return filled(page, {maker.__name__: maker for maker in makers})
 
 
 if __name__ == "__main__":
