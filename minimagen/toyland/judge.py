@@ -161,13 +161,13 @@ class Judge:
                 words[i] = word
         readings = []
         for i, ((things, signs), size) in enumerate(zip(found, sizes)):
-            names = {k: VOCABULARY[k][int(whole[i, s].argmax())] for k, s in WHOLE.items() if k != "readable"}
+            setting = (VOCABULARY[k][int(whole[i, WHOLE[k]].argmax())] for k in ("backdrop", "floor", "light"))
+            backdrop, floor, light = setting
             patterned = size >= PATTERNED
             seen = stacked([p.thing(patterned) for p in things])
             sign = signs[0] if signs else None
             readable = bool(whole[i, WHOLE["readable"]] > 0) and bool(seen or sign)
-            setting = names["backdrop"], names["floor"], names["light"]
-            reading = Reading(seen, words.get(i), *setting, readable, patterned=patterned)
+            reading = Reading(seen, words.get(i), backdrop, floor, light, readable, patterned=patterned)
             if sign is not None:
                 reading = replace(reading, sign=(sign.place[0], sign.place[2]), sign_box=tuple(sign.box.tolist()))
             readings.append(reading)

@@ -6,7 +6,7 @@ score(judge(picture)[0], parse(caption)).right
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minimagen.toyland.compose import SIGN, relations
 from minimagen.toyland.judge import Reading, ReadThing
@@ -111,8 +111,7 @@ def score(reading: Reading, description: Description, margin: float = MARGIN) ->
         if (asked := getattr(description, kind)) is not None:
             questions.append(_question(kind, asked, getattr(reading, kind)))
     if not reading.readable:
-        wrong = [None if q.right is None else False for q in questions]
-        questions = [Question(q.kind, q.asked, "unreadable", no) for q, no in zip(questions, wrong)]
+        questions = [replace(q, seen="unreadable", right=None if q.right is None else False) for q in questions]
     return Score(tuple(questions), reading.readable)
 
 
