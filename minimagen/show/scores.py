@@ -45,7 +45,8 @@ def ranges(
             ax.axhline(level[y][1], color="#777777", linewidth=1.4, label=level[y][0])
         ax.set(xlabel=x, title=y)
         if y in percent:
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            # as many digits as a tick needs: a narrow axis has one at 0.5%
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
         if log:
             ticks = sorted({float(v) for xs, _ in lines.values() for v in xs})
             ax.set_xscale("log")
