@@ -115,7 +115,7 @@ def drawn_over(low, said, size, aug):
 def test_the_third_stage_beats_the_interpolation_that_it_begins_from():
     x, said = truths(1024, 1)
     low = truths(256, 1)[0]
-    assert psnr(drawn_over(low, said, 1024, 0.0), x) > psnr(upsample(low, 1024), x) + 0.2
+    assert psnr(drawn_over(low, said, 1024, 0.0), x) > psnr(upsample(low, 1024), x) + 1.5
 
 
 def test_a_sentence_goes_through_all_three_stages():

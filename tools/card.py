@@ -93,6 +93,51 @@ def captions() -> str:
     )
 
 
+ENLARGED = {  # what tools/measure_enlarging.py measures, and what it is called
+    "psnr": "PSNR",
+    "psnr, gained": "PSNR above what it began from",
+    "psnr at edges": "PSNR at edges",
+    "psnr at edges, gained": "the same above what it began from",
+    "detail": "detail that the small picture cannot hold, % of the truth's",
+    "scene": "the whole scene read right, %",
+    "word": "words read right, %",
+    "pattern": "both patterns as told, %",
+}
+WAYS = {
+    "interpolated": "interpolated",
+    "drawn": "drawn from that",
+    "interpolated, noisy": "interpolated, with noise",
+    "drawn, noisy": "drawn from that",
+    "true": "the truth",
+}
+
+
+def enlarging() -> str:
+    """What the stages that enlarge gain over interpolation: means, and intervals of the gains and of shares."""
+    told = read("enlarging.json")
+    patterns = told.pop("patterns")
+    told["256"] |= {
+        way: told["256"][way] | patterns[like]
+        for way, like in {"interpolated": "interpolated", "drawn, noisy": "drawn", "true": "true"}.items()
+    }
+
+    def cell(kind: str, row: dict[str, float] | None) -> str:
+        if row is None:
+            return "–"
+        if "psnr" not in kind:
+            return around(row)
+        bounds = f" ({row['low']:+.1f} to {row['high']:+.1f})" if "gained" in kind else ""
+        return f"{row['mean']:{'+' if bounds else ''}.1f}{bounds} dB"
+
+    rows = []
+    for size, ways in told.items():
+        for kind, title in ENLARGED.items():
+            if found := [ways[way][kind] for way in ways if kind in ways[way]]:
+                cells = [cell(kind, ways.get(way, {}).get(kind)) for way in WAYS]
+                rows.append([f"{size} px: {title} ({found[0]['n']})", *cells])
+    return table(["", *WAYS.values()], rows)
+
+
 def encoders() -> str:
     """What pictures obey, and what sentences save, with the trained text encoder and with an untrained one."""
     told = read("encoders.json")
@@ -131,7 +176,7 @@ def hashes() -> str:
 
 
 def current(page: str) -> str:
-    makers = (drawbench, suites, enlarged, looks, captions, encoders, judge, hashes)
+    makers = (drawbench, suites, enlarged, looks, captions, enlarging, encoders, judge, hashes)
     return filled(page, {maker.__name__: maker for maker in makers})
 
 
