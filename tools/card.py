@@ -114,12 +114,6 @@ WAYS = {
 
 def enlarging() -> str:
     """What the stages that enlarge gain over interpolation: means, and intervals of the gains and of shares."""
-    told = read("enlarging.json")
-    patterns = told.pop("patterns")
-    told["256"] |= {
-        way: told["256"][way] | patterns[like]
-        for way, like in {"interpolated": "interpolated", "drawn, noisy": "drawn", "true": "true"}.items()
-    }
 
     def cell(kind: str, row: dict[str, float] | None) -> str:
         if row is None:
@@ -130,7 +124,7 @@ def enlarging() -> str:
         return f"{row['mean']:{'+' if bounds else ''}.1f}{bounds} dB"
 
     rows = []
-    for size, ways in told.items():
+    for size, ways in read("enlarging.json").items():
         for kind, title in ENLARGED.items():
             if found := [ways[way][kind] for way in ways if kind in ways[way]]:
                 cells = [cell(kind, ways.get(way, {}).get(kind)) for way in WAYS]

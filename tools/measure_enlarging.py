@@ -31,7 +31,7 @@ from minimagen.toyland.render import render
 from minimagen.toyland.scene import Scene
 from minimagen.toyland.scoring import score
 from minimagen.toyland.sources import parts
-from minimagen.toyland.stats import bootstrap
+from minimagen.toyland.stats import bootstrap, paired
 
 FILE = "enlarging.json"
 FIRST = 4_200_000_000  # no training sees these scenes
@@ -75,7 +75,7 @@ class Enlarged:
     """Scenes, their captions, and their true small pictures: interpolated, or enlarged by a stage, at one level."""
 
     def __init__(self, imagen: Imagen, size: int, scenes: Sequence[Scene], captions: Sequence[str]):
-        self.imagen, self.captions, self.scenes = imagen, list(captions), list(scenes)
+        self.imagen, self.captions = imagen, list(captions)
         self.stage = next(s for s in imagen.stages if s.size == size)
         self.true = torch.cat([render([s], size) for s in scenes])
         self.small = torch.cat([render([s], size // FACTOR) for s in scenes])
@@ -119,7 +119,8 @@ def patterned(imagen: Imagen, count: int) -> dict[str, Rows]:
     asked = (p for p in asked if len({t.pattern for t in p.scene.things} - {"plain"}) == 2)
     prompts = list(itertools.islice(asked, count))
     them = Enlarged(imagen, 256, [p.scene for p in prompts], [p.text for p in prompts])
-    pictures = {"interpolated": them.interpolated(), "drawn": them.drawn(them.stage.aug), "true": them.true}
+    drawn = them.drawn(them.stage.aug)
+    pictures = {"interpolated": them.interpolated(), "drawn, noisy": drawn, "true": them.true}
     return {
         name: {"pattern": [float(score(r, p.description).of("pattern") or 0) for r, p in zip(shipped()(y), prompts)]}
         for name, y in pictures.items()
@@ -128,14 +129,15 @@ def patterned(imagen: Imagen, count: int) -> dict[str, Rows]:
 
 def estimates(found: dict[str, Rows]) -> dict[str, dict[str, dict]]:
     """Means with their intervals; where the stage drew, also by how much the PSNR is above what it began from."""
+    told = {
+        way: {kind: asdict(bootstrap(values)) for kind, values in rows.items() if values} for way, rows in found.items()
+    }
     for end in ("", ", noisy"):
         if f"drawn{end}" in found:
             before, after = found[f"interpolated{end}"], found[f"drawn{end}"]
-            for kind in [kind for kind in before if kind.startswith("psnr")]:
-                after[f"{kind}, gained"] = [a - b for a, b in zip(after[kind], before[kind], strict=True)]
-    return {
-        way: {kind: asdict(bootstrap(values)) for kind, values in rows.items() if values} for way, rows in found.items()
-    }
+            for kind in ("psnr", "psnr at edges"):
+                told[f"drawn{end}"][f"{kind}, gained"] = asdict(paired(after[kind], before[kind]))
+    return told
 
 
 if __name__ == "__main__":
@@ -145,9 +147,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=data_folder() / FILE)
     options = parser.parse_args()
     cascade = Imagen.from_pretrained(stages=[64, 256, 1024])
-    measured = {
-        "256": estimates(whole(cascade, 256, options.scenes)),
-        "patterns": estimates(patterned(cascade, options.scenes)),
-        "1024": estimates(whole(cascade, 1024, options.large)),
-    }
+    at_256 = whole(cascade, 256, options.scenes)
+    for way, rows in patterned(cascade, options.scenes).items():
+        at_256[way] |= rows
+    measured = {"256": estimates(at_256), "1024": estimates(whole(cascade, 1024, options.large))}
     files.write_text(options.out, json.dumps(measured) + "\n")
