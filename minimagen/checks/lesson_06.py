@@ -213,8 +213,8 @@ def _own(x, p):
 
 @dynamic_threshold.mistake  # the first, for its numbers are right
 def promoted(x, p=0.995):
-    """The numbers are right, but not their dtype: s is float32, and made float32 of a bfloat16 picture. Give s the
-    dtype of x, by `.to(x.dtype)`, before you divide."""
+    """The numbers are right, but not their dtype, which is to be that of x. An s in float32 makes float32 of a bfloat16
+    picture: bring it to x's by `.to(x.dtype)` before you divide."""
     return _divided(x, _own(x, p))
 
 
