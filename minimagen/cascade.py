@@ -184,18 +184,22 @@ class Imagen:
             stage.denoiser.unet.to(*args, **kwargs)
         return self
 
-    def _settled(self, size: int | None, overrides: Mapping[str, Any]) -> list[tuple[int, Stage]]:
-        """The stages up to `size`, numbered, with overrides: a list gives each its own, one value is the first's."""
+    def running(self, size: int | None = None, image: Tensor | None = None) -> list[tuple[int, Stage]]:
+        """The stages, numbered, that draw up to `size` (None = to the last): from noise, or from this picture on."""
         sizes = [stage.size for stage in self.stages]
         if size is not None and size not in sizes:
             raise ValueError(f"size {size} is not one of this cascade's: {', '.join(map(str, sizes))}")
-        chosen = [(i, s) for i, s in enumerate(self.stages) if size is None or s.size <= size]
-        for name, value in overrides.items():
-            values = value if isinstance(value, list) else [value]  # an interval is a tuple, and one value
-            if len(values) > len(chosen):
-                raise ValueError(f"{name} has {len(values)} values for {len(chosen)} stages")
-            chosen = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(chosen)]
-        return chosen
+        run = [(i, s) for i, s in enumerate(self.stages) if size is None or s.size <= size]
+        if image is not None:
+            run = [(i, s) for i, s in run if s.enlarges and s.size > image.shape[-1]]
+            if not run:
+                raise ValueError(
+                    f"no stage up to {size or sizes[-1]} px enlarges a picture of {image.shape[-1]} px: "
+                    "make it small first, as from_pil(picture, 64) does"
+                )
+        elif run[0][1].enlarges:
+            raise ValueError("these stages enlarge a picture, and there is none: give image=, or load the first, too")
+        return run
 
     def encode(self, prompts: Sequence[str]) -> tuple[Text | None, Text | None]:
         """(the prompts, the null text ""), each as T5 embeddings."""
@@ -221,7 +225,7 @@ class Imagen:
         image: begin from this picture, and only enlarge it. first: the index of the first picture, for its noise.
         edit: what else to give Stage.sample, such as z=, start= and wrap=; minimagen.edit is made of it.
         overrides: any field of a Stage, such as steps=, guidance=, threshold=, aug=;
-        one value is the first stage's, a list has one each.
+        one value is for the first stage that runs, a list has one for each that does.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt) if prompt is not None else []
         if self.text is not None and not prompts:
@@ -231,17 +235,8 @@ class Imagen:
         if self.text is None and prompts:
             raise ValueError("this cascade was trained without text: draw without a prompt, by count=")
         prompts = [p for p in prompts for _ in range(count)]
-        stages = self._settled(size, overrides)
-        low_res = None
-        if image is not None:
-            low_res = from_pil(image).float()
-            stages = [(i, s) for i, s in stages if s.enlarges and s.size > low_res.shape[-1]]
-            low_res = low_res.expand(len(prompts) or count, -1, -1, -1)
-        if not stages or (low_res is None and stages[0][1].enlarges):
-            have = ", ".join(str(s.size) for _, s in stages) or "none"
-            raise ValueError(
-                f"the stages to run ({have}) do not fit what they begin from: a picture to enlarge, or noise"
-            )
+        low_res = None if image is None else from_pil(image).float().expand(len(prompts) or count, -1, -1, -1)
+        stages = _overridden(self.running(size, low_res), overrides)
         text, null = self.encode(prompts) if prompts else (None, None)
         indices = range(first, first + (len(prompts) or count))
         for number, stage in stages:
@@ -269,8 +264,7 @@ class Imagen:
         prompts: list = [prompt] if isinstance(prompt, str) else [None] * count if prompt is None else list(prompt)
         if prompt is not None:
             prompts = [p for p in prompts for _ in range(count)]
-        largest = max(stage.size for _, stage in self._settled(size, {}))
-        chunk = max(1, BATCH_PIXELS // largest**2)
+        chunk = max(1, BATCH_PIXELS // (size or self.stages[-1].size) ** 2)
         pictures: list[Image.Image] = []
         if not prompts:
             raise ValueError("there is nothing to draw: give a prompt, or several")
@@ -285,6 +279,16 @@ class Imagen:
                 assert step is not None
                 pictures += to_pil(step.z)
         return pictures
+
+
+def _overridden(stages: list[tuple[int, Stage]], overrides: Mapping[str, Any]) -> list[tuple[int, Stage]]:
+    """The stages with other fields: a list gives each its own, one value is the first's."""
+    for name, value in overrides.items():
+        values = value if isinstance(value, list) else [value]  # an interval is a tuple, and one value
+        if len(values) > len(stages):
+            raise ValueError(f"{name} has {len(values)} values for {len(stages)} stages")
+        stages = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(stages)]
+    return stages
 
 
 def _part(options: dict[str, Any], first: int, count: int) -> dict[str, Any]:

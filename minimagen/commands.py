@@ -39,20 +39,20 @@ def draw(args: Namespace) -> None:
         raise ValueError("an empty sentence has nothing to draw; say what should be in the picture")
     targets = places(Path(args.out), prompts, args.count, args.seed)
     options = settings(args)
-    if args.enlarge is not None:
-        options["image"] = open_picture(Path(args.enlarge))
+    own = None if args.enlarge is None else open_picture(Path(args.enlarge))
 
-    from .cascade import Imagen
+    from .cascade import Imagen, from_pil
     from .files import write_text
     from .terminal import Progress
 
     imagen = Imagen.from_pretrained(args.weights, stages=args.stages).to(device(args.device))
     if any("world" in stage.about for stage in imagen.stages):
         doubt(prompts)
-    steps = dict(enumerate(args.steps or []))
+    small = None if own is None else from_pil(own)
+    steps = dict(zip((number for number, _ in imagen.running(args.size, small)), args.steps or []))
     with Progress(lambda stage: steps.get(stage, imagen.stages[stage].steps), args.watch) as progress:
         images = imagen.draw(
-            prompts or None, count=args.count, size=args.size, seed=args.seed, progress=progress, **options
+            prompts or None, count=args.count, size=args.size, seed=args.seed, image=small, progress=progress, **options
         )
     told = [prompt for prompt in prompts or [""] for _ in range(args.count)]
     for path, image, prompt in zip(targets, images, told):
@@ -226,7 +226,8 @@ def open_picture(path: Path) -> Image:
         raise FileNotFoundError(f"there is no picture {path}")
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            return image
     except (UnidentifiedImageError, OSError) as fault:
         raise ValueError(f"{path} is no picture that can be read, or it was cut short") from fault
 

@@ -20,7 +20,8 @@ examples:
   minimagen draw "a striped cube" --enlarge small.png --stages 256,1024
   minimagen draw "a large purple pyramid" --size 64 --watch
 
-One value for --steps, --guidance, --threshold or --aug is the first stage's; a list such as 32,8,4 has one each.
+One value for --steps, --guidance, --threshold or --aug is for the first stage that runs; a list such as 32,8,4 has one
+for each that does.
 The same seed draws the same picture, alone or beside others."""
 
 TRAIN = """\

@@ -70,7 +70,6 @@ def test_overrides_are_the_first_stages_or_one_each():
     assert len(list(imagen.stream("a cube", steps=7))) == 7 + 3
     assert len(list(imagen.stream("a cube", steps=[7, 2]))) == 7 + 2
     assert len(list(imagen.stream("a cube", size=16))) == 4
-    assert imagen._settled(None, {"interval": (0.2, 0.7)})[0][1].interval == (0.2, 0.7)
     with pytest.raises(ValueError, match="3 values for 2 stages"):
         next(imagen.stream("a cube", steps=[1, 2, 3]))
 
@@ -140,7 +139,10 @@ def test_a_picture_of_ones_own_is_only_enlarged():
     imagen = cascade()
     own = Image.new("L", (20, 16), 128)  # grey-scale and not square: its middle square is taken
     assert [s.stage for s in imagen.stream("a cube", image=own)] == [1, 1, 1]
-    with pytest.raises(ValueError, match="do not fit"):
+    assert len(list(imagen.stream("a cube", image=own, steps=5))) == 5  # one value is for the first stage that runs
+    with pytest.raises(ValueError, match="2 values for 1 stages"):
+        next(imagen.stream("a cube", image=own, steps=[1, 2]))
+    with pytest.raises(ValueError, match="no stage up to 32 px enlarges a picture of 64 px: make it small first"):
         imagen.draw("a cube", image=Image.new("RGB", (64, 64)))
 
 

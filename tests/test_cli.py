@@ -105,7 +105,7 @@ def test_every_option_reaches_the_cascade(weights, tmp_path, capsys, monkeypatch
     heard.pop("progress")
     assert heard == {
         "steps": [2, 1], "guidance": [3.0, 2.0], "threshold": [Dynamic(p=0.9), Static()], "aug": [0.0, 0.1],
-        "eta": 0.5, "count": 2, "seed": 5, "size": 16, "stages": [8, 16],
+        "eta": 0.5, "count": 2, "seed": 5, "size": 16, "stages": [8, 16], "image": None,
     }  # fmt: skip
     drawn = sorted(p.name for p in tmp_path.iterdir())
     assert drawn == ["a-cube-5-0.png", "a-cube-5-0.txt", "a-cube-5-1.png", "a-cube-5-1.txt"]
@@ -137,6 +137,29 @@ def test_size_stops_early_and_stages_load_less(weights, tmp_path, capsys):
     )
     assert code == 0, err
     assert Image.open(tmp_path / "b.png").size == (16, 16)
+
+
+def test_a_picture_to_enlarge_may_be_transparent_and_its_settings_are_the_running_stages(weights, tmp_path, capsys):
+    drawn = []
+    for name, picture in {
+        "clear": Image.new("RGBA", (8, 8), (0, 0, 0, 0)),
+        "white": Image.new("L", (8, 8), 255),
+    }.items():
+        picture.save(tmp_path / f"{name}.png")
+        words = [
+            "a cube",
+            "--weights",
+            weights,
+            "--enlarge",
+            tmp_path / f"{name}.png",
+            "--out",
+            tmp_path / f"{name}-16.png",
+        ]
+        assert run(capsys, "draw", *words, "--steps", "1")[0] == 0
+        drawn.append(Image.open(tmp_path / f"{name}-16.png").tobytes())
+        assert run(capsys, "draw", *words, "--steps", "3")[0] == 0
+        assert Image.open(tmp_path / f"{name}-16.png").tobytes() != drawn[-1]  # more steps of the stage that ran
+    assert drawn[0] == drawn[1]
 
 
 def test_weights_of_toyland_doubt_what_toyland_has_not(capsys):
@@ -284,7 +307,7 @@ FAULTS = {
     "no such weights": (["a cube", "--weights", "nowhere"], "nowhere"),
     "no such size": (["a cube", "--size", "99"], "size 99 is not one of this cascade's: 8, 16"),
     "no such stage": (["a cube", "--stages", "99"], "none of 99"),
-    "no base to begin from": (["a cube", "--stages", "16"], "do not fit what they begin from"),
+    "no base to begin from": (["a cube", "--stages", "16"], "there is none: give image=, or load the first"),
     "too many values": (["a cube", "--steps", "1,2,3"], "steps has 3 values for 2 stages"),
     "no steps": (["a cube", "--steps", "0"], "one step or more"),
     "augmentation above one": (["a cube", "--aug", "0,7"], "between 0 (none) and 1"),

@@ -165,7 +165,7 @@ class Exercise:
         return got
 
     def _diagnose(self, function: Callable, case: Case, got: Any, expected: Any) -> str:
-        if isinstance(got, Tensor) and not same(got, self._call(function, copied(case.args), case)):
+        if isinstance(got, (Tensor, tuple, list)) and not same(got, self._call(function, copied(case.args), case)):
             return RANDOM
         for wrong in self.wrong:
             theirs = _quietly(wrong.function, case)

@@ -96,6 +96,20 @@ def upwards(x, noise, strength, steps, schedule):
 
 
 @image_start.mistake
+def no_picture_left(x, noise, strength, steps, schedule):
+    """You begin at t = 1, where no picture is left. The first of the times is strength, and z stands there."""
+    alpha, sigma, _ = _start(x, noise, 1.0, steps, schedule)
+    return alpha * x + sigma * noise, torch.linspace(1, 0, steps + 1)
+
+
+@image_start.mistake
+def no_noise_yet(x, noise, strength, steps, schedule):
+    """Your times go up, and so your z is at t = 0, the clean picture. Drawing goes down: from strength to 0."""
+    alpha, sigma, _ = _start(x, noise, 0.0, steps, schedule)
+    return alpha * x + sigma * noise, torch.linspace(0, strength, steps + 1)
+
+
+@image_start.mistake
 def the_other_way(x, noise, strength, steps, schedule):
     """You began at t = 1 − strength. Here a strength of 1 forgets the picture, and one near 0 keeps it: begin at
     t = strength."""
