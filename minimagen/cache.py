@@ -30,6 +30,8 @@ class Cached(Dataset):
     def __init__(self, source: Any, folder: str | Path, count: int, seed: int = 0):
         if count < 1:
             raise ValueError(f"a cache holds at least one picture, not {count}")
+        if hasattr(source, "__len__") and count > len(source):
+            raise ValueError(f"a cache of {count} pictures needs as many, and there are {len(source)}")
         self.source, self.folder, self.count, self.seed = source, Path(folder), count, seed
         self.world, self.questions = getattr(source, "world", None), getattr(source, "questions", None)
         about = getattr(source, "about", {})
@@ -111,12 +113,13 @@ class Cached(Dataset):
 
     def _compute(self, number: int) -> None:
         # a chunk is always whole, even if `count` cuts through it, so that a larger count can go on with it
-        indexes = range(number * CHUNK, (number + 1) * CHUNK)
+        first, end = number * CHUNK, (number + 1) * CHUNK
+        end = min(end, len(self.source)) if hasattr(self.source, "__len__") else end
         many = getattr(self.source, "__getitems__", None)
         lists: dict[str, list[Tensor]] = {"images": [], "lows": [], **{f"{name}s": [] for name in AS_THEY_ARE}}
         captions = []
-        for first in range(0, CHUNK, 32):  # a few at a time, which bounds the renderer's memory
-            some = indexes[first : first + 32]
+        for k in range(first, end, 32):  # a few at a time, which bounds the renderer's memory
+            some = range(k, min(k + 32, end))
             for item in many(some) if many is not None else (self.source[i] for i in some):
                 lists["images"].append(_bytes(item["image"]))
                 captions.append(list(item.get("captions") or [item["caption"]] if "caption" in item else []))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -55,7 +56,7 @@ class Stage:
     @property
     def enlarges(self) -> bool:
         """Whether this stage starts from a smaller picture."""
-        return bool(self.denoiser.unet.config.enlarges)
+        return bool(getattr(getattr(self.denoiser.unet, "config", None), "enlarges", False))
 
     def sampling(self, null: Text | None) -> Thresholded:
         """The denoiser as it is sampled: guided, then thresholded."""
@@ -108,10 +109,14 @@ class Stage:
         try:
             unet.to(device)
             yield from sample(
-                denoiser, z, self.times(self.steps, start=start), cond, rounds=rounds, stage=stage, **extras
+                denoiser, z.to(device), self.times(self.steps, start=start), cond, rounds=rounds, stage=stage, **extras
             )
         finally:
             unet.to(home)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the weights, as it is saved; a `ValueError` where it is made of what no file can hold."""
+        return stored.stage_to_dict(self)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """config.json and model.safetensors in `folder`, whole or not at all."""
@@ -139,16 +144,41 @@ def to_pil(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(p) for p in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
-def from_pil(images: Image.Image | Sequence[Image.Image] | Tensor, size: int | None = None) -> Tensor:
+def from_pil(images: Image.Image | np.ndarray | Sequence[Image.Image] | Tensor, size: int | None = None) -> Tensor:
     """PIL, of any mode and square or not → (B, 3, size, size) in [−1, 1]; the middle square is kept. Tensors pass.
 
-    Pictures are turned as their camera says, and laid on white where they are transparent.
+    Pictures are turned as their camera says, and laid on white where they are transparent. An array is read as bytes.
     """
     if isinstance(images, Tensor):
         return images if images.ndim == 4 else images[None]
+    if isinstance(images, np.ndarray):
+        images = Image.fromarray(images)
     images = [images] if isinstance(images, Image.Image) else list(images)
     side = size or min(images[0].size)
     return torch.stack([to_tensor(image, side) for image in images])
+
+
+def one_each(x: Tensor, prompts: str | Sequence[str] | None, count: int = 1) -> Tensor:
+    """Pictures or masks (B, C, H, W) for all that is to be drawn: a single one is everybody's and stays single.
+
+    Else there is one a picture, or one a prompt, which the prompt's `count` pictures share.
+    """
+    number = 1 if prompts is None or isinstance(prompts, str) else len(prompts)
+    if len(x) in (1, number * count):
+        return x
+    if len(x) != number:
+        raise ValueError(f"there are {len(x)} images for {number * count} pictures: give one, or one a prompt")
+    return x.repeat_interleave(count, 0)
+
+
+def given(images: Any) -> Tensor:
+    """`from_pil`, and refuse tensors that are no pictures in [−1, 1]."""
+    x = from_pil(images)
+    if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
+        raise ValueError(f"a picture is (3, H, W) of floats in [−1, 1], and this is {tuple(x.shape)} {x.dtype}")
+    if not float(x.abs().amax()) <= 2:  # a little more than 1 is what enlarging makes of an edge; also true of NaN
+        raise ValueError(f"pictures lie in [−1, 1], and these reach {float(x.abs().amax()):.4g}: x / 127.5 − 1 does it")
+    return x.float()
 
 
 class Imagen:
@@ -234,11 +264,12 @@ class Imagen:
             raise ValueError("prompts are strings")
         if self.text is None and prompts:
             raise ValueError("this cascade was trained without text: draw without a prompt, by count=")
-        prompts = [p for p in prompts for _ in range(count)]
-        low_res = None if image is None else from_pil(image).float().expand(len(prompts) or count, -1, -1, -1)
+        low_res = None if image is None else one_each(given(image), prompts or None, count)
         stages = _overridden(self.running(size, low_res), overrides)
+        prompts = [p for p in prompts for _ in range(count)]
         text, null = self.encode(prompts) if prompts else (None, None)
         indices = range(first, first + (len(prompts) or count))
+        low_res = None if low_res is None else low_res.expand(len(indices), -1, -1, -1)
         for number, stage in stages:
             step, noise = None, generators(seed, indices, number)
             extras = {} if edit is None else edit(stage, noise, indices)
@@ -254,31 +285,46 @@ class Imagen:
         seed: int = 0,
         count: int = 1,
         size: int | None = None,
+        image: Image.Image | Sequence[Image.Image] | Tensor | None = None,
         progress: bool | Callable[[Step], Any] = False,
         **options: Any,
     ) -> list[Image.Image]:
-        """Pictures of the prompts, as PIL: one a prompt, or `count`. For the options see `stream`.
+        """Pictures of the prompts, as PIL: `count` a prompt. image: one, one a prompt, or one a picture, to enlarge.
 
-        Picture i of seed s is the same picture alone and in a batch.
+        Picture i of seed s is the same picture alone and in a batch. For the options see `stream`.
         """
-        prompts: list = [prompt] if isinstance(prompt, str) else [None] * count if prompt is None else list(prompt)
-        if prompt is not None:
-            prompts = [p for p in prompts for _ in range(count)]
+        asked: dict[str, Any] = {"seed": seed, "count": count, "size": size, "image": image, "progress": progress}
+        return list(self.drawn(prompt, **asked, **options))
+
+    def drawn(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        count: int = 1,
+        size: int | None = None,
+        image: Image.Image | Sequence[Image.Image] | Tensor | None = None,
+        first: int = 0,
+        progress: bool | Callable[[Step], Any] = False,
+        **options: Any,
+    ) -> Iterator[Image.Image]:
+        """`draw`, a few pictures at a time: what is finished is yielded before the next are begun."""
+        prompts: list = [prompt] if isinstance(prompt, str) else [None] if prompt is None else list(prompt)
+        low_res = None if image is None else one_each(given(image), prompts, count)
+        prompts = [p for p in prompts for _ in range(count)]
         chunk = max(1, BATCH_PIXELS // (size or self.stages[-1].size) ** 2)
-        pictures: list[Image.Image] = []
         if not prompts:
             raise ValueError("there is nothing to draw: give a prompt, or several")
         with ExitStack() as stack:
             report = _progress(progress, stack)
-            for first in range(0, len(prompts), chunk):
-                part = prompts[first : first + chunk]
-                named = {"prompt": part} if prompt is not None else {"count": len(part)}
+            for k in range(0, len(prompts), chunk):
+                part = prompts[k : k + chunk]
+                named: dict[str, Any] = {"prompt": part} if prompt is not None else {"count": len(part)}
+                named["image"] = low_res if low_res is None or len(low_res) == 1 else low_res[k : k + chunk]
                 step = None
-                for step in self.stream(**named, seed=seed, size=size, first=first, **_part(options, first, len(part))):
+                for step in self.stream(**named, size=size, first=first + k, **options):
                     report(step)
                 assert step is not None
-                pictures += to_pil(step.z)
-        return pictures
+                yield from to_pil(step.z)
 
 
 def _overridden(stages: list[tuple[int, Stage]], overrides: Mapping[str, Any]) -> list[tuple[int, Stage]]:
@@ -289,14 +335,6 @@ def _overridden(stages: list[tuple[int, Stage]], overrides: Mapping[str, Any]) -
             raise ValueError(f"{name} has {len(values)} values for {len(stages)} stages")
         stages = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(stages)]
     return stages
-
-
-def _part(options: dict[str, Any], first: int, count: int) -> dict[str, Any]:
-    """The options of some of the pictures: a batch of starting pictures is cut as the prompts are."""
-    image = options.get("image")
-    if image is None or isinstance(image, Image.Image) or len(image) == 1:
-        return options
-    return {**options, "image": image[first : first + count]}
 
 
 def _progress(progress: bool | Callable[[Step], Any], stack: ExitStack) -> Callable[[Step], Any]:

@@ -37,7 +37,7 @@ def draw(args: Namespace) -> None:
     prompts = [" ".join(prompt.split()) for prompt in args.prompt]
     if not all(prompts):
         raise ValueError("an empty sentence has nothing to draw; say what should be in the picture")
-    targets = places(Path(args.out), prompts, args.count, args.seed)
+    targets = places(Path(args.out), prompts, args.count, args.seed, args.first)
     options = settings(args)
     own = None if args.enlarge is None else open_picture(Path(args.enlarge))
 
@@ -51,15 +51,14 @@ def draw(args: Namespace) -> None:
     small = None if own is None else from_pil(own)
     steps = dict(zip((number for number, _ in imagen.running(args.size, small)), args.steps or []))
     with Progress(lambda stage: steps.get(stage, imagen.stages[stage].steps), args.watch) as progress:
-        images = imagen.draw(
-            prompts or None, count=args.count, size=args.size, seed=args.seed, image=small, progress=progress, **options
-        )
-    told = [prompt for prompt in prompts or [""] for _ in range(args.count)]
-    for path, image, prompt in zip(targets, images, told):
-        save_picture(path, image, {"prompt": prompt, "seed": str(args.seed)})
-        if prompt and Path(args.out) in path.parents:  # a folder of drawings can be evaluated, or trained on
-            write_text(path.with_suffix(".txt"), prompt + "\n")
-        print(path)
+        options |= {"count": args.count, "size": args.size, "seed": args.seed, "first": args.first, "image": small}
+        told = [prompt for prompt in prompts or [""] for _ in range(args.count)]
+        for i, image in enumerate(imagen.drawn(prompts or None, progress=progress, **options)):
+            path, prompt = targets[i], told[i]
+            save_picture(path, image, {"prompt": prompt, "seed": str(args.seed), "index": str(args.first + i)})
+            if prompt and Path(args.out) in path.parents:  # a folder of drawings can be evaluated, or trained on
+                write_text(path.with_suffix(".txt"), prompt + "\n")
+            print(path)
 
 
 def train(args: Namespace) -> None:
@@ -195,19 +194,20 @@ def device(name: str | None) -> str:
     return chosen
 
 
-def places(out: Path, prompts: Sequence[str], count: int, seed: int) -> list[Path]:
+def places(out: Path, prompts: Sequence[str], count: int, seed: int, first: int = 0) -> list[Path]:
     """Where the pictures go, known to be writable before the first is drawn."""
     prompts = prompts or ["picture"]
     total = len(prompts) * count
     if out.suffix.lower() in PICTURES:
         stem = out.with_suffix("")
-        paths = [out] if total == 1 else [Path(f"{stem}-{i}{out.suffix}") for i in range(total)]
+        paths = [out] if total == 1 else [Path(f"{stem}-{first + i}{out.suffix}") for i in range(total)]
     elif out.suffix and not out.is_dir():
         raise ValueError(f"{out} is neither a folder nor a picture's name; pictures end in {', '.join(PICTURES)}")
     else:
-        names = [re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "picture" for prompt in prompts]
+        names = [re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:60] or "picture" for prompt in prompts]
         names = [name for name in names for _ in range(count)]
-        paths = [out / (f"{name}-{seed}" + (f"-{i}" if total > 1 else "") + ".png") for i, name in enumerate(names)]
+        numbers = [f"-{first + i}" if total > 1 or first else "" for i in range(total)]
+        paths = [out / f"{name}-{seed}{number}.png" for name, number in zip(names, numbers)]
     writable(paths[0].parent)
     return paths
 

@@ -93,6 +93,21 @@ class Text(_Batch):
         if self.mask is not None and self.mask.shape != self.tokens.shape[:2]:
             raise ValueError(f"the mask is {tuple(self.mask.shape)}, but the tokens are {tuple(self.tokens.shape[:2])}")
 
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Several batches one after the other; what is masked may be of several lengths."""
+        longest = max(part.tokens.shape[1] for part in parts)
+        return super().cat([part.padded(longest) for part in parts])
+
+    def padded(self, length: int) -> Self:
+        """The same text, with masked tokens behind it up to this length."""
+        more = length - self.tokens.shape[1]
+        if more == 0:
+            return self
+        if self.mask is None:
+            raise ValueError("texts without a mask are padded by their encoder, and all to one length: these are not")
+        return replace(self, tokens=F.pad(self.tokens, (0, 0, 0, more)), mask=F.pad(self.mask, (0, more)))
+
 
 @dataclass(frozen=True)
 class PreparedText(_Batch):

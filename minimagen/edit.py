@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .cascade import Imagen, Stage, from_pil, to_pil
+from .cascade import Imagen, Stage, from_pil, given, one_each, to_pil
 from .conditioning import noise_like
 from .denoiser import DenoiserLike, Prediction
+from .pictures import floats, to_rgb
 from .schedule import Schedule
 
 SIDES = ("left", "right", "top", "bottom")
@@ -83,13 +84,17 @@ def membrane(f: Tensor, there: Tensor, rounds: int = 8) -> Tensor:
 
 
 def as_mask(repaint: Image.Image | np.ndarray | Tensor) -> Tensor:
-    """→ (1, 1, H, W), 1 where new pixels go. A picture is read as white = repaint; True = repaint."""
+    """→ (1, 1, H, W), or one a picture, 1 where new pixels go. A picture's white means repaint; so does True."""
     if isinstance(repaint, Image.Image):
         repaint = np.asarray(repaint.convert("L")) >= 128
-    mask = torch.as_tensor(np.asarray(repaint) if not isinstance(repaint, Tensor) else repaint)
+    mask = torch.as_tensor(np.asarray(repaint) if not isinstance(repaint, Tensor) else repaint).float()
+    if not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
+        raise ValueError(
+            f"repaint lies between 0 and 1, and this one reaches {float(mask.max()):g}: repaint > 127 does it"
+        )
     if mask.ndim not in (2, 4) or mask.shape[-1] != mask.shape[-2]:
         raise ValueError(f"repaint is a square mask (H, W), True where new pixels go; this one is {tuple(mask.shape)}")
-    return mask.float().view(-1, 1, *mask.shape[-2:])
+    return mask.view(-1, 1, *mask.shape[-2:])
 
 
 def inpaint(
@@ -113,11 +118,12 @@ def inpaint(
     them join. None = all.
     Options are those of `Imagen.draw`.
     """
-    known, mask = from_pil(image), as_mask(repaint)
+    count = options.get("count", 1)
+    known, mask = one_each(given(image), prompt, count), one_each(as_mask(repaint), prompt, count)
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         here = _resize(_of(known, pictures), stage.size)
-        inside = F.interpolate(mask, (stage.size, stage.size), mode="area")
+        inside = F.interpolate(_of(mask, pictures), (stage.size, stage.size), mode="area")
         return {
             "wrap": lambda denoiser: Known(denoiser, here, inside, mend),
             "rounds": 1 if stage.enlarges else rounds,
@@ -141,7 +147,7 @@ def outpaint(
     """`image` grown past its edges: left=0.5 adds half a side there. All 0 = off.
 
     For each edge the square window of the networks is moved outwards; what it still shows is kept, the rest is painted.
-    Grow along one axis at a time: the window covers the whole other side.
+    Grow along one axis at a time, and a panorama along its own: the window covers the whole other side.
     """
     amounts = dict(zip(SIDES, (left, right, top, bottom), strict=True))
     if any(not 0 <= a < 1 for a in amounts.values()):
@@ -149,7 +155,13 @@ def outpaint(
     if (left or right) and (top or bottom):
         raise ValueError("outpaint grows along one axis at a time: left and right, or top and bottom")
     side = size or imagen.stages[-1].size
-    canvas = from_pil(image, side)
+    image = to_rgb(image)
+    if image.width != image.height and (image.width > image.height) != bool(left or right):
+        raise ValueError("outpaint grows a picture that is no square along its longer side: cut out a square first")
+    if min(image.size) != side:
+        scale = side / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    canvas = floats(image)[None]
     for edge, amount in amounts.items():
         grow = round(amount * side)
         if grow == 0:
@@ -181,7 +193,7 @@ def vary(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength lies between 0 (the image itself) and 1 (a new one), and {strength} does not")
-    known = from_pil(image)
+    known = one_each(given(image), prompt, options.get("count", 1))
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         if stage.enlarges:
@@ -196,8 +208,6 @@ def vary(
 
 def _of(images: Tensor, pictures: range) -> Tensor:
     """The images of these pictures; a single image is every picture's."""
-    if len(images) > 1 and pictures[-1] >= len(images):
-        raise ValueError(f"there are {len(images)} images for more pictures: give one, or one a prompt")
     return images if len(images) == 1 else images[pictures[0] : pictures[-1] + 1]
 
 

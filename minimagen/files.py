@@ -26,25 +26,35 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """`with atomic(path) as temporary:` write there; on leaving it becomes `path`, or on any fault vanishes."""
-    path = Path(path)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # in the same folder, since a rename is atomic only within one file system
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
+    with together(path) as (temporary,):
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # the bytes first, then the name: a power cut cannot swap the two
-        os.chmod(
-            temporary, 0o666 & ~_umask()
-        )  # mkstemp makes private files; weights are for everyone who may read the folder
-        os.replace(temporary, path)
+
+
+@contextmanager
+def together(*paths: str | Path) -> Iterator[list[Path]]:
+    """`atomic` for files that belong to one another: none takes its name before all of them are on the disk."""
+    targets, temporaries = [Path(path) for path in paths], []
+    path = targets[0]
+    try:
+        for path in targets:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # in the same folder, since a rename is atomic only within one file system
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+            os.close(handle)
+            temporaries.append(Path(name))
+        path = targets[0]
+        yield temporaries
+        for path, temporary in zip(targets, temporaries):  # noqa: B007 — a fault is told of this path
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())  # the bytes first, then the name: a power cut cannot swap the two
+            # mkstemp makes private files; weights are for everyone who may read the folder
+            os.chmod(temporary, 0o666 & ~_umask())
+        for path, temporary in zip(targets, temporaries):
+            os.replace(temporary, path)
     except (OSError, SafetensorError) as fault:
         raise _said(fault, path) from fault
     finally:
-        if temporary is not None:
+        for temporary in temporaries:
             temporary.unlink(missing_ok=True)
 
 
@@ -54,7 +64,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, _json(value))
 
 
 def read_json(path: str | Path) -> dict:
@@ -76,16 +86,8 @@ def sha256(path: str | Path) -> str:
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Write a safetensors file; gives its SHA-256. Tensors that share memory (tied weights) are written one by one."""
-    taken: set[int] = set()
-    whole = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        whole[name] = tensor.clone() if storage in taken else tensor
-        taken.add(storage)
     with atomic(path) as temporary:
-        save_file(whole, temporary, {"format": "pt", **(metadata or {})})
-        return sha256(temporary)
+        return _write_tensors(temporary, tensors, metadata)
 
 
 def load_tensors(path: str | Path, device: str | torch.device = "cpu", digest: str | None = None) -> dict[str, Tensor]:
@@ -108,15 +110,16 @@ def load_metadata(path: str | Path) -> dict[str, str]:
 def save_network(
     folder: str | Path, config: Mapping[str, object], state: Mapping[str, Tensor], dtype: torch.dtype | None = None
 ) -> str:
-    """A network's folder: model.safetensors, and config.json with the weights' SHA-256 in it. Gives that SHA-256.
+    """A network's folder: model.safetensors, and config.json with its SHA-256, both or neither. Gives that SHA-256.
 
     dtype: what floating-point weights are stored as (torch.float16 halves the file); None = as they are.
     """
     folder = Path(folder)
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    digest = save_tensors(folder / WEIGHTS, state)
-    write_json(folder / CONFIG, {**config, "sha256": digest})
+    with together(folder / WEIGHTS, folder / CONFIG) as (weights, told):
+        digest = _write_tensors(weights, state)
+        told.write_text(_json({**config, "sha256": digest}), encoding="utf-8")
     return digest
 
 
@@ -182,6 +185,22 @@ def _said(fault: Exception, path: Path) -> OSError:
             errno.ENOTDIR, "a file stands where a folder is needed; choose another folder", str(path)
         )
     return fault if isinstance(fault, OSError) else OSError(errno.EIO, f"could not be written: {fault}", str(path))
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    taken: set[int] = set()
+    whole = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        whole[name] = tensor.clone() if storage in taken else tensor
+        taken.add(storage)
+    save_file(whole, path, {"format": "pt", **(metadata or {})})
+    return sha256(path)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _umask() -> int:

@@ -146,6 +146,10 @@ def save_folder(target: Path, write: Callable[[str], Any]) -> None:
         if target.exists():
             os.replace(target, old)
         os.replace(fresh, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -170,6 +170,8 @@ class Task:
     def _text(self, batch: Mapping[str, Any], dropped: Tensor, device: torch.device) -> Text | None:
         if self.text is None:
             return None
+        if "caption" not in batch:
+            raise ValueError("these pictures have no captions: train without a text encoder, or give each item one")
         text, null = self.text(list(batch["caption"])).to(device), self.null
         assert null is not None
         if text.tokens.shape[1:] != null.tokens.shape[1:]:

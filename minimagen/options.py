@@ -22,7 +22,7 @@ examples:
 
 One value for --steps, --guidance, --threshold or --aug is for the first stage that runs; a list such as 32,8,4 has one
 for each that does.
-The same seed draws the same picture, alone or beside others."""
+Picture i of a seed is the same alone and beside others: --first i draws it again, and a PNG says which it is."""
 
 TRAIN = """\
 The stages of a cascade are trained one at a time, in this order, into a folder that `minimagen draw --weights` reads:
@@ -206,6 +206,7 @@ def _draw(draw: argparse.ArgumentParser) -> None:
     add("--out", default="drawings", metavar="PATH", help="a picture (a.png) or a folder (default: drawings)")
     add("--count", type=at_least(1), default=1, metavar="N", help="pictures of each sentence (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="another seed is another picture (default: 0)")
+    add("--first", type=at_least(0), default=0, metavar="I", help="the first picture's index (default: 0)")
     add("--stages", type=numbers(int), metavar="PX,…", help="load only these stages, such as 64,256")
     _sampling(draw)
     add("--enlarge", metavar="PICTURE", help="begin from this picture, and only enlarge it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Folder(Dataset):
         lost = next((image["path"] for image in self.rows["image"] if not Path(image["path"]).exists()), None)
         if lost is not None:
             raise ValueError(f"the metadata file in {self.folder} names {lost}, which is not there")
+        self.about = {"folder": str(self.folder.resolve()), "size": size, "pictures": len(self)}  # to a cache
 
     def _beside(self) -> dict[str, list[str]]:
         found = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in PICTURES)
@@ -66,7 +68,7 @@ class Folder(Dataset):
             raise ValueError(
                 f"{bare[0]} has no caption: write it into {bare[0].with_suffix('.txt').name} beside it{more}"
             )
-        captions = [" ".join(p.with_suffix(".txt").read_text(encoding="utf-8").split()) for p in found]
+        captions = [" ".join(p.with_suffix(".txt").read_text(encoding="utf-8-sig").split()) for p in found]
         return {"image": [str(p) for p in found], "caption": captions}
 
     def __len__(self) -> int:
@@ -117,8 +119,17 @@ def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: i
         seed=seed,
         empty_check=False,
     )
-    stream = stream.decode("pil", handler=wds.reraise_exception)
+    stream = stream.decode(_as_stored, handler=wds.reraise_exception)
     return (stream.shuffle(shuffle, seed=seed) if shuffle else stream).map(item)
+
+
+def _as_stored(name: str, data: bytes) -> Image.Image | None:
+    """The pictures among a sample's files, in their own mode: webdataset's decoder would lay them on black."""
+    if not name.lower().endswith(PICTURES):
+        return None
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -137,7 +148,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def to_tensor(image: Image.Image, size: int) -> Tensor:
     """A picture of any mode → the middle square, (3, size, size) in [−1, 1]."""
-    image = ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS)
+    return floats(ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS))
+
+
+def floats(image: Image.Image) -> Tensor:
+    """A picture in plain colours → (3, H, W) in [−1, 1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 

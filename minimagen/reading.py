@@ -65,19 +65,23 @@ class Reading(nn.Module):
             raise ValueError(f"a map of {cells} × {cells} cells can't be read off this network's levels")
         classes = sum(self.answers_of)
         self.heads = nn.ModuleList([Head(c.channels[i], c.groups, classes, cells // edge[i]) for i in asked])
-        self._features: list[Tensor] = []
+        self._features: list[Tensor] | None = None  # None: the network is at other work, such as drawing
         self._hooks = [
             # a level ends where its resampling begins
-            unet.up[last - i].resample.register_forward_pre_hook(lambda _, inputs: self._features.append(inputs[0]))
+            unet.up[last - i].resample.register_forward_pre_hook(lambda _, inputs: self._meet(inputs[0]))
             for i in asked
         ]
 
     def forward(self, z: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        self._features.clear()
+        self._features = []
         out = self.unet(z, t, cond)
-        features, self._features = self._features, []
+        features, self._features = self._features, None
         self.answers = [head(h) for head, h in zip(self.heads, features, strict=True)]
         return out
+
+    def _meet(self, h: Tensor) -> None:
+        if self._features is not None:
+            self._features.append(h)
 
     def loss(self, where: Tensor) -> Tensor:
         """Mean cross-entropy over heads, questions and pictures. where (B, questions, cells, cells): the true answers.

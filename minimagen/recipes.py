@@ -127,9 +127,8 @@ def new_stage(recipe: Recipe, text_dim: int | None, seed: int = 0) -> Stage:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         unet = UNet(replace(recipe.network, size=recipe.size, text_dim=text_dim))
-    about = {"recipe": recipe.name, "world": ToylandImages(recipe.size).world}
     denoiser = Denoiser(unet, recipe.schedule, recipe.prediction, recipe.spread)
-    return Stage(denoiser, recipe.size, about=about, **recipe.drawing)
+    return Stage(denoiser, recipe.size, about={"recipe": recipe.name}, **recipe.drawing)
 
 
 def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
@@ -193,6 +192,8 @@ def cook(
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
     if data is None:
         data = new_data(replace(recipe, asked=settings["asked"]), cache or out / "cache", seed)
+    if (world := getattr(data, "world", None)) is not None:  # weights of Toyland know which; of other pictures, none
+        stage = replace(stage, about={**stage.about, "world": world})
     if "asked" not in options and getattr(data, "questions", None) is None:
         settings["asked"] = 0.0  # pictures of one's own do not say what stands where
     if minutes is None and steps is None:

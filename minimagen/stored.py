@@ -62,8 +62,11 @@ def schedule_from_dict(d: dict[str, Any]) -> Schedule:
     raise ValueError(f"{kind!r} is no schedule of this version of minimagen")
 
 
-def save_stage(stage: Stage, folder: str | Path, dtype: torch.dtype | None = None) -> str:
-    """config.json and model.safetensors; gives the weights' SHA-256. dtype None = the weights as they are."""
+def stage_to_dict(stage: Stage) -> dict[str, Any]:
+    """What config.json says of a stage; a `ValueError` where a file cannot hold what it is made of."""
+    if not hasattr(getattr(stage.denoiser.unet, "config", None), "to_dict"):
+        own = type(stage.denoiser.unet).__name__
+        raise ValueError(f"this stage's network is a {own} of your own, and only a UNet can be saved")
     for name, functions in TAUGHT.items():
         if getattr(stage, name) not in functions:
             raise ValueError(
@@ -77,7 +80,7 @@ def save_stage(stage: Stage, folder: str | Path, dtype: torch.dtype | None = Non
     kind = None if threshold is None else {"kind": type(threshold).__name__.lower(), **asdict(threshold)}
     denoiser = stage.denoiser
     as_if = [name for name, functions in TAUGHT.items() if getattr(stage, name) is not functions[0]]
-    config = {
+    return {
         "format": FORMAT,
         "network": denoiser.unet.config.to_dict(),
         "prediction": denoiser.prediction,
@@ -87,7 +90,11 @@ def save_stage(stage: Stage, folder: str | Path, dtype: torch.dtype | None = Non
         | ({"as_if": as_if} if as_if else {}),
         "about": dict(stage.about),
     }
-    return files.save_network(folder, config, denoiser.unet.state_dict(), dtype)
+
+
+def save_stage(stage: Stage, folder: str | Path, dtype: torch.dtype | None = None) -> str:
+    """config.json and model.safetensors; gives the weights' SHA-256. dtype None = the weights as they are."""
+    return files.save_network(folder, stage_to_dict(stage), stage.denoiser.unet.state_dict(), dtype)
 
 
 def load_stage(folder: str | Path, cls: type[Stage]) -> Stage:

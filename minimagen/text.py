@@ -27,6 +27,9 @@ from .captions import clean_caption as clean_caption  # re-exported: text.clean_
 from .captions import lowered
 from .conditioning import Text
 
+SETTINGS = "reading.json"  # beside the saved tokenizer's files: how captions are read, where not by default
+CLEANERS: dict[str, Callable[[str], str]] = {"lowered": lowered, "clean_caption": clean_caption, "str": str}
+
 
 class TextEncoder:
     """A frozen text model and its tokenizer: encoder(captions) → Text(tokens (B, L, D), mask).
@@ -60,9 +63,9 @@ class TextEncoder:
         cls,
         name: str | os.PathLike,
         *,
-        max_tokens: int = 77,
-        pad: str = "max",
-        clean: Callable[[str], str] = lowered,
+        max_tokens: int | None = None,
+        pad: str | None = None,
+        clean: Callable[[str], str] | None = None,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device | None = None,
         **options: Any,
@@ -70,6 +73,7 @@ class TextEncoder:
         """A model by its name on the Hugging Face Hub, or by its folder: one that holds the model and its tokenizer
         together, or diffusers' layout with text_encoder/ and tokenizer/.
 
+        max_tokens, pad, clean: None = as `save_pretrained` found them; else 77, "max" and `lowered`.
         dtype: what the model computes in; its output is always float32. T5-XXL takes 19 GB in float32, 9.5 in bfloat16.
         options: passed on to transformers: revision, token, local_files_only, quantization_config, device_map, …
         """
@@ -82,7 +86,12 @@ class TextEncoder:
             config, (model_at, how), (tokenizer_at, how_tokenizer) = hub.find(str(name), access)
             model = hub.load_model(config, model_at, dtype, {**options, **how})
             tokenizer = AutoTokenizer.from_pretrained(tokenizer_at, **how_tokenizer)
-        return cls(model if device is None else model.to(device), tokenizer, max_tokens, pad, clean)
+        saved = Path(name) / hub.TOKENIZER / SETTINGS
+        settings = files.read_json(saved) if saved.is_file() else {}
+        settings |= {"clean": CLEANERS[settings["clean"]]} if "clean" in settings else {}
+        given = {"max_tokens": max_tokens, "pad": pad, "clean": clean}
+        settings |= {key: value for key, value in given.items() if value is not None}
+        return cls(model if device is None else model.to(device), tokenizer, **settings)
 
     @classmethod
     def random(cls, like: TextEncoder, seed: int = 0) -> TextEncoder:
@@ -155,9 +164,23 @@ class TextEncoder:
 
         dtype: what the weights are stored as (torch.float16 halves the file); None = as they are.
         """
+        cleaner = next((name for name, function in CLEANERS.items() if function is self.clean), None)
+        if cleaner is None:
+            raise ValueError(
+                f"this encoder cleans captions by a function of your own, which no file can hold: use one of "
+                f"{', '.join(CLEANERS)}, then save"
+            )
+        settings = {"max_tokens": self.max_tokens, "pad": self.pad, "clean": cleaner}
+        usual = {"max_tokens": 77, "pad": "max", "clean": "lowered"}
+
+        def write_tokenizer(place: str) -> None:
+            self.tokenizer.save_pretrained(place)
+            if settings != usual:
+                files.write_json(Path(place) / SETTINGS, settings)
+
         model = self.model if dtype is None else copy.deepcopy(self.model).to(dtype)
         hub.save_folder(Path(folder) / hub.MODEL, model.save_pretrained)
-        hub.save_folder(Path(folder) / hub.TOKENIZER, self.tokenizer.save_pretrained)
+        hub.save_folder(Path(folder) / hub.TOKENIZER, write_tokenizer)
 
     def _row(self, caption: str) -> list[int]:
         """The ids of one cleaned caption, at most max_tokens."""

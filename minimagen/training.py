@@ -156,8 +156,18 @@ def train(
     """
     if (steps is None) == (minutes is None):
         raise ValueError("give training a budget: either steps= or minutes=")
+    if steps is not None and steps < 1:
+        raise ValueError(f"training takes one step or more, not {steps}")
     if batch % accumulate:
         raise ValueError(f"a batch of {batch} cannot be computed in {accumulate} equal parts")
+    file = None if out is None else Path(out) / checkpoint.NAME
+    if file is not None:  # what cannot be saved says so before the work, not after
+        if file.exists() and not resume:
+            raise ValueError(f"{out} holds a training run: continue it with resume=True, or name another folder")
+        if hasattr(stage, "save_pretrained"):
+            stage.to_dict()
+    if asked and getattr(data, "questions", None) is None:
+        raise ValueError("asked > 0 needs data that say what stands where, as ToylandImages(…, where=True) do")
     from accelerate import Accelerator
 
     accelerator = Accelerator()
@@ -171,11 +181,7 @@ def train(
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
-    reading = None
-    if asked:
-        if getattr(data, "questions", None) is None:
-            raise ValueError("asked > 0 needs data that say what stands where, as ToylandImages(…, where=True) do")
-        reading = Reading(unet, data.questions).to(device)
+    reading = Reading(unet, data.questions).to(device) if asked else None
     learner = unet if reading is None else reading
     network = accelerator.prepare(learner)
     stepper = optimizer_of(learner, optimizer, lr, betas)
@@ -191,11 +197,12 @@ def train(
     about = {"seed": seed, "prediction": stage.denoiser.prediction, "optimizer": optimizer}
     about["world"] = getattr(data, "world", None)
     run = checkpoint.Run(learner, stepper, average, about)
-    file = None if out is None else Path(out) / checkpoint.NAME
     if file is not None and file.exists():
-        if not resume:
-            raise ValueError(f"{out} holds a training run: continue it with resume=True, or name another folder")
-        run.load(file)
+        try:
+            run.load(file)
+        except BaseException:
+            _finish(accelerator, network, average, unet, reading)
+            raise
     parameters = list(learner.parameters())  # a list: clipping an exhausted generator clips nothing
     start, earlier, saved = time.monotonic(), run.seconds, time.monotonic()
 

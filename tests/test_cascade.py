@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from oracles import Small
@@ -144,6 +145,36 @@ def test_a_picture_of_ones_own_is_only_enlarged():
         next(imagen.stream("a cube", image=own, steps=[1, 2]))
     with pytest.raises(ValueError, match="no stage up to 32 px enlarges a picture of 64 px: make it small first"):
         imagen.draw("a cube", image=Image.new("RGB", (64, 64)))
+
+
+def test_pictures_to_enlarge_are_one_for_all_or_one_a_prompt_or_one_each():
+    imagen, (a, b) = cascade(), (torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+
+    def last(prompts, image, **options):
+        return list(imagen.stream(prompts, image=image, **options))[-1].z
+
+    alone = [last("a cube", x[None], first=i) for i, x in enumerate((a, a, b, b))]
+    assert torch.equal(last("a cube", a), alone[0])  # (3, H, W) is one picture
+    assert pixels(imagen.draw("a cube", image=a)).allclose(alone[0].clamp(-1, 1), atol=1 / 127)
+    apart = last(["a cube"] * 2, torch.stack([a, b]), count=2)
+    assert apart.allclose(torch.cat(alone), atol=1e-5)
+    drawn = imagen.draw(["a cube"] * 2, image=torch.stack([a, b]), count=2)
+    assert pixels(drawn).allclose(apart.clamp(-1, 1), atol=1 / 127)
+    for prompts, image, says in [
+        ("a cube", torch.stack([a, b]), "2 images for 1 pictures"),
+        (["a cube"] * 3, torch.stack([a, b]), "2 images for 3 pictures"),
+        ("a cube", ((a + 1) * 127.5).byte(), "floats in"),
+        ("a cube", (a + 1) * 127.5, "these reach"),
+        ("a cube", a[:1], r"\(1, 1, 16, 16\)"),
+    ]:
+        for how in (imagen.draw, last):
+            with pytest.raises(ValueError, match=says):
+                how(prompts, image=image)
+
+
+def test_an_array_is_read_as_a_picture():
+    picture = Image.effect_noise((20, 16), 50).convert("RGB")
+    assert torch.equal(from_pil(np.asarray(picture)), from_pil(picture))
 
 
 @pytest.mark.parametrize(

@@ -83,19 +83,19 @@ def test_draw_writes_the_picture_that_the_package_draws(weights, tmp_path, capsy
     assert (code, out) == (0, f"{tmp_path / 'a.png'}\n"), err
     image = Image.open(tmp_path / "a.png")
     assert image.tobytes() == Imagen.from_pretrained(weights).draw("a red cube", seed=3)[0].tobytes()
-    assert (image.text["prompt"], image.text["seed"]) == ("a red cube", "3")
+    assert (image.text["prompt"], image.text["seed"], image.text["index"]) == ("a red cube", "3", "0")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_every_option_reaches_the_cascade(weights, tmp_path, capsys, monkeypatch):
     heard = {}
-    draw = Imagen.draw
+    draw = Imagen.drawn
 
     def listen(self, prompts, **options):
         heard.update(options, stages=[stage.size for stage in self.stages])
         return draw(self, prompts, **options)
 
-    monkeypatch.setattr(Imagen, "draw", listen)
+    monkeypatch.setattr(Imagen, "drawn", listen)
     options = "--steps 2,1 --guidance 3,2 --threshold dynamic,static --percentile 0.9 --aug 0,0.1 --eta 0.5"
     options += " --count 2 --seed 5"
     code, _, err = run(
@@ -105,11 +105,40 @@ def test_every_option_reaches_the_cascade(weights, tmp_path, capsys, monkeypatch
     heard.pop("progress")
     assert heard == {
         "steps": [2, 1], "guidance": [3.0, 2.0], "threshold": [Dynamic(p=0.9), Static()], "aug": [0.0, 0.1],
-        "eta": 0.5, "count": 2, "seed": 5, "size": 16, "stages": [8, 16], "image": None,
+        "eta": 0.5, "count": 2, "seed": 5, "size": 16, "stages": [8, 16], "image": None, "first": 0,
     }  # fmt: skip
     drawn = sorted(p.name for p in tmp_path.iterdir())
     assert drawn == ["a-cube-5-0.png", "a-cube-5-0.txt", "a-cube-5-1.png", "a-cube-5-1.txt"]
     assert (tmp_path / "a-cube-5-0.txt").read_text() == "a cube\n"
+
+
+def test_any_picture_of_a_seed_can_be_drawn_again_alone(weights, tmp_path, capsys):
+    run(capsys, "draw", "a cube", "a ball", "--weights", weights, "--out", tmp_path / "two", "--seed", "7")
+    both = Image.open(tmp_path / "two" / "a-ball-7-1.png")
+    again = ["--seed", both.text["seed"], "--first", both.text["index"], "--out", tmp_path / "one"]
+    assert run(capsys, "draw", both.text["prompt"], "--weights", weights, *again)[0] == 0
+    assert Image.open(tmp_path / "one" / "a-ball-7-1.png").tobytes() == both.tobytes()
+
+
+def test_what_is_finished_is_written_when_it_is_interrupted(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minimagen.cascade.BATCH_PIXELS", 16 * 16)  # one picture at a time
+    stream, begun = Imagen.stream, []
+
+    def interrupted(self, **options):
+        begun.append(options["first"])
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        yield from stream(self, **options)
+
+    monkeypatch.setattr(Imagen, "stream", interrupted)
+    code, out, err = run(capsys, "draw", "a", "b", "c", "--weights", weights, "--out", tmp_path)
+    assert code == 130 and "what was finished is kept" in err and len(out.split()) == 2
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["a-0-0.png", "b-0-1.png"]
+
+
+def test_sentences_of_other_scripts_have_names_of_their_own(tmp_path):
+    names = [p.name for p in commands.places(tmp_path, ["красный куб", "赤い 球", "!?"], 1, 0)]
+    assert names == ["красный-куб-0-0.png", "赤い-球-0-1.png", "picture-0-2.png"]
 
 
 def test_threshold_none_is_off_and_neutral_options_are_not_passed_on():
@@ -354,7 +383,7 @@ def test_what_nobody_expected_says_how_to_see_more(weights, tmp_path, capsys, mo
     def stumble(self, *args, **kwargs):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(Imagen, "draw", stumble)
+    monkeypatch.setattr(Imagen, "drawn", stumble)
     words = ["draw", "a cube", "--weights", weights, "--out", tmp_path / "a.png"]
     code, _, err = run(capsys, *words)
     assert (code, err) == (1, "minimagen: unexpected TypeError: a bug; `minimagen --traceback …` shows where.\n")

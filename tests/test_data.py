@@ -123,6 +123,22 @@ def test_a_cache_computes_each_item_once_and_captions_it_anew_each_round(tmp_pat
     assert torch.allclose(second[0]["image"], source[number(second[0])]["image"], atol=1 / 255 + 1e-6)
 
 
+def test_a_cache_of_finite_data_ends_where_they_end_and_knows_its_folder(tmp_path):
+    items = [{"image": torch.full((3, 4, 4), i / 300), "caption": f"{i}"} for i in range(300)]
+    cached = Cached(items, tmp_path / "list", 300)
+    assert [cached[i]["caption"] for i in range(300)] == [f"{i}" for i in range(300)]
+    assert [len(cached._read(k)[1]) for k in range(2)] == [256, 44]
+    with pytest.raises(ValueError, match="a cache of 301 pictures needs as many, and there are 300"):
+        Cached(items, tmp_path / "more", 301)
+    for color in ("red", "blue"):
+        (tmp_path / color).mkdir()
+        Image.new("RGB", (4, 4), color).save(tmp_path / color / "a.png")
+        (tmp_path / color / "a.txt").write_text(color, encoding="utf-8-sig")  # as some editors write it
+    assert Cached(Folder(tmp_path / "red", 4), tmp_path / "cache", 1)[0]["caption"] == "red"
+    with pytest.raises(ValueError, match="is a cache of"):
+        Cached(Folder(tmp_path / "blue", 4), tmp_path / "cache", 1)
+
+
 def test_several_processes_fill_a_cache_as_one_does(tmp_path):
     one, two = (Cached(ToylandImages(16, seed=4), tmp_path / name, 2 * CHUNK) for name in ("one", "two"))
     assert sorted(one.fill()) == sorted(two.fill_by(2)) == [0, 1]
@@ -326,6 +342,13 @@ def test_shards_stream_pictures_and_captions(tmp_path):
     assert len([next(endless) for _ in range(4)]) == 4  # five pictures: one batch of three a round
     with pytest.raises(ValueError, match="ended before it filled a batch of 6"):
         next(batches(shards([str(tmp_path / "000.tar")], 4), 6))
+
+
+def test_what_is_transparent_is_white_in_a_shard_as_in_a_folder(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("LA", (4, 4), (0, 0)).save(buffer, "png")
+    shard(tmp_path / "a.tar", [("x.png", buffer.getvalue()), ("x.txt", b"nothing")])
+    assert next(iter(shards(str(tmp_path / "a.tar"), 4)))["image"].min() == 1
 
 
 def test_shards_with_json_and_their_faults(tmp_path):

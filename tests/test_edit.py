@@ -200,6 +200,41 @@ def test_outpainting_by_nothing_is_the_picture_and_both_axes_are_refused():
         outpaint(cascade(), picture(), "a cube", left=1.5)
 
 
+def test_a_panorama_grows_at_its_ends_and_keeps_its_sides():
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 80, 3), dtype=np.uint8))
+    grown = outpaint(cascade(), wide, "a cube", right=0.5)
+    assert grown.size == (96, 32)
+    assert np.array_equal(np.asarray(grown)[:, :80], np.asarray(wide))
+    assert outpaint(cascade(), wide.resize((40, 16)), "a cube", left=0.25).size == (88, 32)
+    with pytest.raises(ValueError, match="along its longer side"):
+        outpaint(cascade(), wide, "a cube", top=0.5)
+
+
+def test_masks_and_pictures_of_bytes_are_refused_by_name():
+    with pytest.raises(ValueError, match="repaint > 127"):
+        inpaint(cascade(), picture(), np.full((32, 32), 255, dtype=np.uint8), "a cube")
+    with pytest.raises(ValueError, match="repaint > 127"):
+        as_mask(torch.full((8, 8), float("nan")))
+    for change in (vary, lambda *a: inpaint(*a[:2], np.ones((32, 32), bool), a[2])):
+        with pytest.raises(ValueError, match="floats in"):
+            change(cascade(), torch.zeros(3, 32, 32, dtype=torch.uint8), "a cube")
+        with pytest.raises(ValueError, match="2 images for 1 pictures"):
+            change(cascade(), [picture()] * 2, "a cube")
+
+
+def test_each_picture_has_its_mask_in_whatever_chunk(monkeypatch):
+    masks = torch.zeros(4, 1, 32, 32)
+    for i in range(4):
+        masks[i, :, 8 * i : 8 * i + 8] = 1
+    whole = inpaint(cascade(), picture(), masks, ["a cube"] * 4)
+    monkeypatch.setattr("minimagen.cascade.BATCH_PIXELS", 32 * 32)
+    apart = inpaint(cascade(), picture(), masks, ["a cube"] * 4)
+    for i, (a, b) in enumerate(zip(whole, apart, strict=True)):
+        assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 1
+        changed = (np.asarray(a, int) != np.asarray(picture(), int)).any((1, 2))
+        assert changed.any() and not changed[: 8 * i].any() and not changed[8 * i + 8 :].any()
+
+
 def exact_base():
     class Exact(Small):
         def forward(self, z, t, cond):
@@ -241,5 +276,5 @@ def test_strength_outside_0_to_1_is_refused():
 
 
 def test_more_pictures_than_images_are_refused():
-    with pytest.raises(ValueError, match="2 images for more pictures"):
+    with pytest.raises(ValueError, match="2 images for 3 pictures"):
         vary(cascade(), [picture(0), picture(1)], ["a", "b", "c"])

@@ -173,6 +173,28 @@ def test_a_network_folder_round_trip(tmp_path):
         files.load_network(tmp_path / "n")
 
 
+@pytest.mark.parametrize("fault", ["a setting that is no JSON", "a full disk"])
+def test_a_network_that_cannot_be_saved_leaves_the_earlier_one_whole(tmp_path, fault, monkeypatch):
+    old, new = nn.Linear(3, 2), nn.Linear(3, 2)
+    files.save_network(tmp_path, {"width": 3}, old.state_dict())
+    config = {"width": 3}
+    if fault == "a full disk":
+        synced = []
+
+        def fsync(handle):
+            synced.append(handle)
+            if len(synced) == 2:  # the weights are on the disk, their config is not
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", fsync)
+    else:
+        config["mine"] = object()
+    with pytest.raises((OSError, TypeError)):
+        files.save_network(tmp_path, config, new.state_dict())
+    assert torch.equal(files.load_network(tmp_path)[1]["weight"], old.weight)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
 def test_weights_of_another_network_are_one_sentence():
     with pytest.raises(ValueError, match="another network's weights: 1 names missing, 1 unknown"):
         files.load_into(nn.Linear(3, 2), {"weight": torch.ones(2, 3), "beta": torch.ones(2)})

@@ -217,3 +217,12 @@ def test_data_that_say_nothing_of_places_are_refused(tmp_path):
     stage = Stage(Denoiser(network(), CosineSchedule(), "v"), 16)
     with pytest.raises(ValueError, match="what stands where"):
         next(train(stage, ToylandImages(16), text=text, steps=1, batch=2, asked=0.1))
+
+
+def test_what_draws_while_a_network_is_asked_leaves_nothing_behind():
+    reading = Reading(network(), ASKED)
+    z, t, cond = torch.zeros(1, 3, 16, 16), torch.tensor([0.5]), Cond(text(["a cube"]))
+    reading.unet(z, t, cond)
+    assert reading._features is None
+    reading(z, t, cond)
+    assert reading._features is None and len(reading.answers) == len(reading.heads)

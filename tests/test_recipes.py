@@ -142,6 +142,14 @@ def test_training_goes_on_from_given_weights(tmp_path):
         next(cook(other, tmp_path / "other", text=Words(), steps=1, begin=tmp_path / "begun"))
 
 
+def test_only_weights_of_toyland_say_that_they_are(tmp_path):
+    made = tiny("base")
+    own = [{"image": torch.zeros(3, 64, 64), "caption": "a brown dog"}] * 4
+    for name, data, world in (("toyland", None, WORLD_VERSION), ("own", own, None)):
+        list(cook(made, tmp_path / name, text=Words(), data=data, steps=1))
+        assert Stage.from_pretrained(tmp_path / name).about.get("world") == world
+
+
 def test_what_a_run_learned_ships_in_half_precision_with_all_that_it_took(tmp_path):
     made = tiny("base")
     first, second, shipped = tmp_path / "first", tmp_path / "second", tmp_path / "shipped"

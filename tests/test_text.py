@@ -12,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimagen.captions import clean_caption, lowered
+from minimagen.conditioning import Cond, Text
+from minimagen.denoiser import Denoiser, Guided
+from minimagen.schedule import CosineSchedule
 from minimagen.text import CachedTextEncoder, TextEncoder
 from minimagen.tokenizer import save_tokenizer, train_tokenizer
+from minimagen.unet import UNet, UNetConfig
 
 transformers = pytest.importorskip("transformers")
 SENTENCES = [
@@ -256,6 +260,42 @@ def test_saved_as_diffusers_lays_it_out(t5, tmp_path):
     torch.testing.assert_close(again(CAPTIONS).tokens, t5(CAPTIONS).tokens, atol=5e-3, rtol=5e-3)
     assert transformers.T5EncoderModel.from_pretrained(tmp_path / "text_encoder").dtype == torch.float16
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "tokenizer")("a cube") == t5.tokenizer("a cube")
+
+
+def test_how_captions_are_read_is_saved_with_the_weights(t5, tmp_path):
+    made = TextEncoder(t5.model, t5.tokenizer, max_tokens=20, pad="longest", clean=str)
+    made.save_pretrained(tmp_path)
+    again = TextEncoder.from_pretrained(tmp_path)
+    assert (again.max_tokens, again.pad, again.clean) == (20, "longest", str)
+    a, b = made(CAPTIONS), again(CAPTIONS)
+    assert torch.equal(a.mask, b.mask) and torch.allclose(a.tokens, b.tokens, atol=1e-6)
+    assert TextEncoder.from_pretrained(tmp_path, max_tokens=30, pad="max").max_tokens == 30
+    with pytest.raises(ValueError, match="which no file can hold"):
+        TextEncoder(t5.model, t5.tokenizer, clean=lambda caption: caption).save_pretrained(tmp_path)
+
+
+def test_a_masked_text_of_any_length_is_guided_as_it_would_be_alone(t5):
+    encoder = TextEncoder(t5.model, t5.tokenizer, pad="longest")
+    text, null = encoder(CAPTIONS[:1]), encoder("")
+    assert text.tokens.shape[1] > null.tokens.shape[1]
+    both = Text.cat([null, text])
+    assert both.mask.sum(1).tolist() == [null.tokens.shape[1], text.tokens.shape[1]]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape = {"channels": (16, 32), "layers": (1, 1), "attention": ("none", "text"), "groups": 8, "head_dim": 16}
+        unet = UNet(UNetConfig(size=8, text_dim=encoder.dim, text_norm="layer", **shape))
+        for parameter in unet.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    z, t = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([0.5])
+    denoiser = Denoiser(unet.eval(), CosineSchedule())
+    with torch.no_grad():
+        x_c, x_u = (denoiser(z, t, Cond(part)).x for part in (text, null))
+        guided = Guided(denoiser, 3.0, null)(z, t, Cond(text)).x
+    assert not torch.allclose(x_c, x_u, atol=1e-3)
+    torch.testing.assert_close(guided, x_u + 3 * (x_c - x_u), atol=1e-4, rtol=1e-4)
+    bare = Text(text.tokens)
+    with pytest.raises(ValueError, match="all to one length"):
+        Text.cat([bare, Text(null.tokens)])
 
 
 @pytest.mark.parametrize("pad", ["max", "longest"])

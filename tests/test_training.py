@@ -27,6 +27,7 @@ from minimagen.denoiser import Denoiser
 from minimagen.objective import Task, cut, dice, losses, min_snr, shrink, spread_times, stretch
 from minimagen.schedule import CosineSchedule
 from minimagen.training import EMA, lr_factor, train
+from minimagen.unet import UNet, UNetConfig
 
 COSINE = CosineSchedule()
 SIX_EIGHTS = COSINE.t(math.log(0.64 / 0.36))  # the time at which α = 0.8 and σ = 0.6
@@ -470,6 +471,8 @@ def test_every_fault_is_one_sentence(tmp_path):
 
     refused("either steps= or minutes=")
     refused("either steps= or minutes=", steps=1, minutes=1)
+    refused("one step or more, not 0", steps=0)
+    refused("these pictures have no captions", data=[{"image": torch.zeros(3, 8, 8)}] * 4, steps=1)
     refused("3 equal parts", steps=1, accumulate=3)
     refused("fp16 overflows", steps=1, precision="fp16")
     refused("optimizer is 'adamw' or 'muon', not 'sgd'", steps=1, optimizer="sgd")
@@ -492,6 +495,25 @@ def test_every_fault_is_one_sentence(tmp_path):
     refused("cut short", steps=2, out=tmp_path, resume=True)
     files.save_tensors(tmp_path / NAME, {"w": torch.ones(1)})
     refused("no training run's checkpoint", steps=2, out=tmp_path, resume=True)
+
+
+def test_a_run_that_cannot_be_saved_or_does_not_fit_says_so_and_leaves_no_mark(tmp_path):
+    own = Stage(Denoiser(Tiny(), COSINE, "v"), 8)
+    own.denoiser.unet.config = None
+    with pytest.raises(ValueError, match="only a UNet can be saved"):
+        run(own, steps=1, out=tmp_path / "own")
+    assert list(run(own, steps=1))  # without a folder any module will do
+    shape = {"channels": (16, 32), "layers": (1, 1), "attention": ("none", "text"), "groups": 8, "head_dim": 16}
+    real = UNet(UNetConfig(size=8, text_dim=4, text_norm="layer", pool=None, **shape))
+    with pytest.raises(ValueError, match="a guide of your own"):
+        run(Stage(Denoiser(real, COSINE, "v"), 8, guide=lambda c, u, w: c), steps=1, out=tmp_path / "guide")
+    run(steps=1, out=tmp_path / "run")
+    for options, says in (({}, "holds a training run"), ({"resume": True, "seed": 1}, "this one has seed 1")):
+        stage = make()
+        stage.denoiser.unet.eval()
+        with pytest.raises(ValueError, match=says):
+            run(stage, steps=2, out=tmp_path / "run", **options)
+        assert not stage.denoiser.unet.training
 
 
 class Broken(nn.Module):
