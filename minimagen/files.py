@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the two files of a network's folder
+UMASK = os.umask(0)  # the only way to read it is to set it; once, for other threads write files meanwhile
+os.umask(UMASK)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -48,7 +50,7 @@ def together(*paths: str | Path) -> Iterator[list[Path]]:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())  # the bytes first, then the name: a power cut cannot swap the two
             # mkstemp makes private files; weights are for everyone who may read the folder
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, 0o666 & ~UMASK)
         for path, temporary in zip(targets, temporaries):
             os.replace(temporary, path)
     except (OSError, SafetensorError) as fault:
@@ -201,9 +203,3 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
 
 def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # the only way to read it is to set it
-    os.umask(mask)
-    return mask

@@ -148,6 +148,9 @@ def _check_world(about: dict[str, Any], folder: str | Path) -> None:
 def save_imagen(imagen: Imagen, folder: str | Path) -> None:
     """Every stage, and the text encoder, in data/'s layout."""
     folder = Path(folder)
+    own = {f"unet_{stage.size}" for stage in imagen.stages}
+    if other := sorted(path.name for path in folder.glob("unet_*") if path.name not in own):
+        raise ValueError(f"{folder} holds {other[0]}, which is no stage of this cascade: name another folder")
     for stage in imagen.stages:
         save_stage(stage, folder / f"unet_{stage.size}")
     if imagen.text is not None:

@@ -267,6 +267,8 @@ def test_a_cascade_comes_back_and_loads_one_stage_at_a_time(tmp_path):
     base = saved_stage(guidance=1.0)
     large = replace(base, denoiser=Denoiser(tiny(enlarges=True), CosineSchedule(), "residual"), size=32)
     Imagen([base, large]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds unet_32, which is no stage of this cascade"):
+        Imagen([base]).save_pretrained(tmp_path)
     assert [s.size for s in Imagen.from_pretrained(tmp_path).stages] == [16, 32]
     assert [s.size for s in Imagen.from_pretrained(tmp_path, stages=(32,)).stages] == [32]
     with pytest.raises(ValueError, match="none of 64"):
