@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from . import files
 
 CHUNK = 256  # pictures a file: at 64 px 3 MB, and two seconds of rendering
-AS_THEY_ARE = ("origin", "where")  # an item's whole numbers, which are kept as such
+AS_THEY_ARE = ("origin", "nouns", "where")  # an item's tensors that are kept as such
 
 
 class Cached(Dataset):
@@ -33,7 +33,7 @@ class Cached(Dataset):
         if hasattr(source, "__len__") and count > len(source):
             raise ValueError(f"a cache of {count} pictures needs as many, and there are {len(source)}")
         self.source, self.folder, self.count, self.seed = source, Path(folder), count, seed
-        self.world, self.questions = getattr(source, "world", None), getattr(source, "questions", None)
+        self.world = getattr(source, "world", None)
         about = getattr(source, "about", {})
         told = self.folder / "about.json"
         if not told.exists():
@@ -112,7 +112,7 @@ class Cached(Dataset):
         return tensors, json.loads(bytes(tensors.pop("captions").numpy()).decode())
 
     def _compute(self, number: int) -> None:
-        # a chunk is always whole, even if `count` cuts through it, so that a larger count can go on with it
+        # a chunk is as whole as its source, even if `count` cuts through it: a larger count can go on with it
         first, end = number * CHUNK, (number + 1) * CHUNK
         end = min(end, len(self.source)) if hasattr(self.source, "__len__") else end
         many = getattr(self.source, "__getitems__", None)

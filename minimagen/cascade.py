@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,7 +25,9 @@ from torch import Tensor
 from . import stored
 from .conditioning import Cond, Generators, Text, augment, noise_like, upsample
 from .denoiser import Denoiser, Dynamic, Guided, Thresholded, guide
-from .pictures import to_tensor
+from .images import from_pil as from_pil  # re-exported: a cascade is used with both
+from .images import given, one_each
+from .images import to_pil as to_pil
 from .sampler import Step, ddim, sample, times
 
 BATCH_PIXELS = 4 * 256 * 256  # a chunk of `draw`, so that many pictures need no more memory than a few
@@ -136,49 +137,6 @@ def generators(seed: int, indices: Sequence[int], stage: int = 0) -> list[torch.
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     return [one(index) for index in indices]
-
-
-def to_pil(images: Tensor) -> list[Image.Image]:
-    """[−1, 1] (B, 3, H, W) → PIL"""
-    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return [Image.fromarray(p) for p in pixels.permute(0, 2, 3, 1).cpu().numpy()]
-
-
-def from_pil(images: Image.Image | np.ndarray | Sequence[Image.Image] | Tensor, size: int | None = None) -> Tensor:
-    """PIL, of any mode and square or not → (B, 3, size, size) in [−1, 1]; the middle square is kept. Tensors pass.
-
-    Pictures are turned as their camera says, and laid on white where they are transparent. An array is read as bytes.
-    """
-    if isinstance(images, Tensor):
-        return images if images.ndim == 4 else images[None]
-    if isinstance(images, np.ndarray):
-        images = Image.fromarray(images)
-    images = [images] if isinstance(images, Image.Image) else list(images)
-    side = size or min(images[0].size)
-    return torch.stack([to_tensor(image, side) for image in images])
-
-
-def one_each(x: Tensor, prompts: str | Sequence[str] | None, count: int = 1) -> Tensor:
-    """Pictures or masks (B, C, H, W) for all that is to be drawn: a single one is everybody's and stays single.
-
-    Else there is one a picture, or one a prompt, which the prompt's `count` pictures share.
-    """
-    number = 1 if prompts is None or isinstance(prompts, str) else len(prompts)
-    if len(x) in (1, number * count):
-        return x
-    if len(x) != number:
-        raise ValueError(f"there are {len(x)} images for {number * count} pictures: give one, or one a prompt")
-    return x.repeat_interleave(count, 0)
-
-
-def given(images: Any) -> Tensor:
-    """`from_pil`, and refuse tensors that are no pictures in [−1, 1]."""
-    x = from_pil(images)
-    if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
-        raise ValueError(f"a picture is (3, H, W) of floats in [−1, 1], and this is {tuple(x.shape)} {x.dtype}")
-    if not float(x.abs().amax()) <= 2:  # a little more than 1 is what enlarging makes of an edge; also true of NaN
-        raise ValueError(f"pictures lie in [−1, 1], and these reach {float(x.abs().amax()):.4g}: x / 127.5 − 1 does it")
-    return x.float()
 
 
 class Imagen:

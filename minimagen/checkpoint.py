@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "checkpoint.safetensors"
 NETWORK, AVERAGE, OPTIMIZER = "network/", "average/", "optimizer/"
-INNER = "unet."  # what a `Reading` puts before the names of its U-Net's weights
 
 
 def counts(file: str | Path) -> dict[str, Any]:
@@ -84,7 +83,7 @@ class Run:
             if saved:
                 self.average.updates = told.get("updates", 0)
             # a run that kept no average begins one from its weights
-            kept = saved or {name.removeprefix(INNER): value for name, value in under(NETWORK).items()}
+            kept = saved or under(NETWORK)
             for name, value in self.average.average.items():
                 value.copy_(kept[name])
         self.step, self.images, self.seconds = told["step"], told["images"], told["seconds"]

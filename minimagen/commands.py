@@ -89,7 +89,7 @@ def _judge(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator
 
 def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator[Any], Path]:
     from .data import Folder, shards
-    from .recipes import cook, new_data, recipe
+    from .recipes import cook, new_data, new_twins, recipe
     from .text import TextEncoder
 
     dish = recipe(args.stage, None if args.preset is None else args.preset == "gpu")
@@ -98,23 +98,23 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
         data = Folder(args.data, dish.size) if Path(args.data).is_dir() else shards(args.data, dish.size)
     encoder = args.text or (out if (out / "text_encoder").is_dir() else None)
     text = None if encoder is None else TextEncoder.from_pretrained(encoder)
-    names = ("batch", "lr", "accumulate", "precision", "asked", "workers")
+    names = ("batch", "lr", "accumulate", "precision", "workers")
     options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     stage = f"unet_{dish.size}"
     place, begin = out / stage, None if args.begin is None else Path(args.begin) / stage
+    dish = dish if getattr(args, "pairs", None) is None else replace(dish, pairs=args.pairs)
     if data is None and dish.cache is not None and device(None) == "cuda":  # which would wait for what is rendered
-        dish = replace(dish, asked=options.get("asked", dish.asked))
-        data = _filled(new_data(dish, args.cache or place / "cache", args.seed))
+        for new in (new_data, new_twins) if dish.pairs else (new_data,):
+            _fill(new(dish, args.cache or place / "cache", args.seed))
     return cook(dish, place, text=text, data=data, begin=begin, cache=args.cache, **budget, **options), place
 
 
-def _filled(cached: Any) -> Any:
-    """The cache, with all its pictures: every processor renders some."""
+def _fill(cached: Any) -> None:
+    """All of a cache's pictures: every processor renders some."""
     from tqdm import tqdm
 
     for _ in tqdm(cached.fill_by(os.cpu_count() or 1), "rendering", cached.chunks - cached.filled, disable=None):
         pass
-    return cached
 
 
 def _fresh(place: Path, resume: bool) -> None:

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from .cache import Cached as Cached
+from .images import to_tensor as to_tensor
 from .pictures import Folder as Folder
 from .pictures import shards as shards
-from .pictures import to_tensor as to_tensor
 
 if TYPE_CHECKING:
     from .toyland.scene import Scene
@@ -40,7 +40,6 @@ class ToylandImages(Dataset):
     captions: how many ways of saying it an item brings along, for a cache to take turns with.
     factor: how many times smaller the item's "low" is, the same view rendered at that size; 1 = there is none.
     A means of the large picture's pixels would still hold traces of patterns that no small picture shows.
-    where: whether an item brings along its map "where", see `toyland.whereabouts`.
     """
 
     def __init__(
@@ -51,12 +50,10 @@ class ToylandImages(Dataset):
         crop: int | None = None,
         captions: int = 1,
         factor: int = 1,
-        where: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ):
         from .toyland.scene import WORLD_VERSION
-        from .toyland.whereabouts import QUESTIONS
 
         if crop is not None and (crop > size or crop % GRID or size % GRID):
             raise ValueError(f"a crop of {crop} px does not fit a {size} px picture in steps of {GRID} px")
@@ -69,10 +66,8 @@ class ToylandImages(Dataset):
             device,
         )
         self.world, self.factor = WORLD_VERSION, factor
-        self.questions = QUESTIONS if where else None  # which the maps answer
         told = {"world": WORLD_VERSION, "size": size, "split": split, "crop": crop, "captions": captions, "seed": seed}
         self.about = told | ({"factor": factor} if factor > 1 else {}) | ({} if crop is None else {"windows": LOOKS})
-        self.about |= {"where": True} if where else {}
 
     def scene(self, index: int) -> Scene:
         from .toyland.compose import random_scene
@@ -112,11 +107,6 @@ class ToylandImages(Dataset):
         if self.crop is not None:
             for item, origin in zip(items, origins, strict=True):
                 item["origin"] = torch.tensor(origin)
-        if self.questions is not None:
-            from .toyland.whereabouts import whereabouts
-
-            for item, scene in zip(items, scenes, strict=True):
-                item["where"] = whereabouts(scene)
         if self.factor > 1:
             small = render(scenes, self.size // self.factor, windows, self.device)  # type: ignore[arg-type]
             for item, low in zip(items, small, strict=True):
@@ -194,7 +184,7 @@ def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     batch: dict[str, Any] = {"image": x}
     if all("caption" in item for item in items):
         batch["caption"] = [item["caption"] for item in items]
-    for name in ("origin", "low", "where"):
+    for name in ("origin", "low", "nouns", "where"):
         if all(name in item for item in items):
             batch[name] = torch.stack([item[name] for item in items])
     return batch

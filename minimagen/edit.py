@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .cascade import Imagen, Stage, from_pil, given, one_each, to_pil
+from .cascade import Imagen, Stage
 from .conditioning import noise_like
 from .denoiser import DenoiserLike, Prediction
-from .pictures import floats, to_rgb
+from .images import floats, from_pil, given, one_each, to_pil, to_rgb
 from .schedule import Schedule
 
 SIDES = ("left", "right", "top", "bottom")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .fused import fast_bf16
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a·s + b·s³ + c·s⁵ brings singular values in (0, 1] near 1 quickly (Jordan)
-DOORS = ("conv_in.", "conv_out.", "heads.")  # where something else than features comes in or goes out
+DOORS = ("conv_in.", "conv_out.")  # where something else than features comes in or goes out
 
 
 class Muon(torch.optim.AdamW):
@@ -24,7 +24,7 @@ class Muon(torch.optim.AdamW):
 
     def __init__(self, network: nn.Module, lr: float, betas: tuple[float, float], momentum: float = 0.95, **adamw: Any):
         named = list(network.named_parameters())
-        matrices = [p for name, p in named if p.ndim >= 2 and not name.removeprefix("unet.").startswith(DOORS)]
+        matrices = [p for name, p in named if p.ndim >= 2 and not name.startswith(DOORS)]
         inside = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in inside]
         groups: list[dict[str, Any]] = [{"params": matrices, "momentum": momentum}, {"params": rest}]

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from .conditioning import Cond, Text, augment, noise_like, upsample
 from .denoiser import Denoiser
-from .reading import Reading
 
 WEIGHTS = ("plain", "min-snr")
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -133,11 +132,15 @@ class Task:
     noisiest: float = 1.0  # augmentation levels are U(0, noisiest), one a picture; 1 = the paper's
     augment: Callable[..., Tensor] = augment
     shift: float = 1.0  # of the times, see `spread_times`
-    reading: Reading | None = None  # the network in a `Reading`, which is then asked, too, what stands where
-    asked: float = 0.0  # how much that counts beside the picture's loss; 0 = off
 
     def __call__(self, batch: Mapping[str, Any], places: Tensor, device: torch.device) -> Tensor:
         """The mean loss of these pictures."""
+        return losses(self.denoiser, *self.terms(batch, places, device), self.weight, self.gamma).mean()
+
+    def terms(
+        self, batch: Mapping[str, Any], places: Tensor, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor, Cond]:
+        """For `Denoiser.loss_terms`: the pictures, their noise, their times, and what else the network is told."""
         x = batch["image"].to(device, torch.float32)
         seeds = dice(self.seed, places, device)
         u = torch.stack([torch.rand(5, generator=g, device=device) for g in seeds])  # (B, 5)
@@ -161,10 +164,7 @@ class Task:
             aug = u[:, 4] * self.noisiest
             cond = replace(cond, low_res=self.augment(low_res, aug, seeds), aug=aug)
         t = spread_times(places, self.seed, self.shift).to(device)
-        loss = losses(self.denoiser, x, noise_like(x, seeds), t, cond, self.weight, self.gamma).mean()
-        if self.reading is None:
-            return loss
-        return loss + self.asked * self.reading.loss(batch["where"].to(device))
+        return x, noise_like(x, seeds), t, cond
 
     @torch.no_grad()
     def _text(self, batch: Mapping[str, Any], dropped: Tensor, device: torch.device) -> Text | None:

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset, IterableDataset
+
+from .images import to_tensor
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CAPTIONS = ("caption", "text", "prompt")  # the columns in which people keep captions, the first that is there is read
@@ -130,30 +129,6 @@ def _as_stored(name: str, data: bytes) -> Image.Image | None:
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode in plain colours: turned as its camera says, laid on white where it is transparent."""
-    image = ImageOps.exif_transpose(image)
-    if (
-        image.mode.startswith("I") or image.mode == "F"
-    ):  # 16 bits a pixel and more: PIL would clip where it should scale
-        values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """A picture of any mode → the middle square, (3, size, size) in [−1, 1]."""
-    return floats(ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS))
-
-
-def floats(image: Image.Image) -> Tensor:
-    """A picture in plain colours → (3, H, W) in [−1, 1]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def _library(name: str) -> Any:

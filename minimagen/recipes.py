@@ -27,11 +27,13 @@ from .denoiser import Denoiser, Dynamic, Static
 from .resources import data_folder
 from .schedule import CosineSchedule, Schedule, ShiftedSchedule
 from .training import TrainStep, train
+from .twins import ToylandTwins, Twins
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
+TWINS = 64  # pixels of their windows
 # The fields of a Recipe that are options of `train`.
-TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest asked".split()
+TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Recipe:
     crop: int | None = None  # pixels of the windows that an SR stage trains on
     stretched: float = 0.25  # share of low-res pictures enlarged as diffusers enlarges them
     noisiest: float = 1.0  # augmentation levels are U(0, noisiest)
-    asked: float = 0.0  # weight of the question what stands where; 0 = off
+    pairs: int = 0  # twins beside every batch, see `minimagen.twins`; 0 = none
     small: float = 0.0  # share of the budget that goes to pictures of half the size, before the others; 0 = none
     cache: int | None = None  # pictures rendered once and kept on disk; None = each is rendered anew
     captions: int = 8  # ways of saying each picture, in a cache
@@ -96,7 +98,7 @@ CPU = {
         cache=60_000,
         drawing={"steps": 16, "guidance": 3.0, "threshold": Dynamic()},
     ),
-    "sr256": replace(_SR, drawing={**_ENLARGE, "guidance": 2.0, "aug": 0.1}),
+    "sr256": replace(_SR, pairs=8, drawing={**_ENLARGE, "guidance": 2.0, "aug": 0.1}),
     "sr1024": replace(
         _SR,
         name="sr1024",
@@ -110,7 +112,7 @@ CPU = {
 }
 GPU = {  # larger batches, the same minutes or fewer; the processors fill the cache first, for they render ahead of it
     "base": replace(CPU["base"], minutes=60, batch=256, warmup=1000, ema=0.9998),
-    "sr256": replace(CPU["sr256"], minutes=30, batch=128),
+    "sr256": replace(CPU["sr256"], minutes=30, batch=128, pairs=64),
     "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256),
 }
 
@@ -138,13 +140,20 @@ def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
         crop=recipe.crop,
         captions=1 if recipe.cache is None or cache is None else recipe.captions,
         factor=samples.FACTOR if recipe.network.enlarges else 1,
-        where=recipe.asked > 0,
         seed=seed,
     )
     if recipe.cache is None or cache is None:
         return source
-    edge, kind = recipe.crop or recipe.size, "-where" if recipe.asked else ""
-    return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}{kind}", recipe.cache, seed)
+    edge = recipe.crop or recipe.size
+    return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
+
+
+def new_twins(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
+    """The twins that stand beside the recipe's pictures, rendered once or as they are needed."""
+    source = ToylandTwins(recipe.size, TWINS, samples.FACTOR, seed)
+    if recipe.cache is None or cache is None:
+        return source
+    return Cached(source, Path(cache) / f"{recipe.size}px-twins-{seed}", recipe.cache, seed)
 
 
 def halved(recipe: Recipe) -> Recipe:
@@ -171,7 +180,8 @@ def cook(
 ) -> Generator[TrainStep, None, None]:
     """Train a network by its recipe, into `out`: the stage, its checkpoint, log.jsonl and samples/.
 
-    text: the encoder; None = the one that ships. data: None = Toyland. cache: for rendered pictures; None = out/cache.
+    text: the encoder; None = the one that ships. cache: for rendered pictures; None = out/cache.
+    data: None = Toyland, with twins beside it if the recipe says so and the encoder tells where its tokens stand.
     minutes, steps: the budget; None = the recipe's. Its first part, if the recipe says so, is spent in out/small.
     begin: a stage's folder whose weights training goes on from; None = new ones.
     score: (stage, prompts, pictures) → numbers, logged with each grid.
@@ -191,11 +201,11 @@ def cook(
         recipe, stage = replace(recipe, small=0.0), replace(stage, about={**stage.about, "begun": given.about})
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
     if data is None:
-        data = new_data(replace(recipe, asked=settings["asked"]), cache or out / "cache", seed)
+        data = new_data(recipe, cache or out / "cache", seed)
+        if recipe.pairs and hasattr(text, "offsets"):
+            settings = {"beside": Twins(new_twins(recipe, cache or out / "cache", seed), text, recipe.pairs)} | settings
     if (world := getattr(data, "world", None)) is not None:  # weights of Toyland know which; of other pictures, none
         stage = replace(stage, about={**stage.about, "world": world})
-    if "asked" not in options and getattr(data, "questions", None) is None:
-        settings["asked"] = 0.0  # pictures of one's own do not say what stands where
     if minutes is None and steps is None:
         minutes = recipe.minutes
     before = {"step": 0, "images": 0, "seconds": 0.0}
@@ -214,6 +224,7 @@ def cook(
         before = {name: told[name] for name in before}
         stage.denoiser.unet.load_state_dict(Stage.from_pretrained(out / "small").denoiser.unet.state_dict())
     losses: list[Tensor] = []
+    asides: list[dict[str, Tensor]] = []  # what was told by what stands beside the pictures
     shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()
     seen: int | None = None
     budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume, "out": out, "seed": seed}
@@ -222,12 +233,15 @@ def cook(
         for step in run:
             step = replace(step, **{name: getattr(step, name) + value for name, value in before.items()})
             losses.append(step.raw_loss)
+            asides.append(getattr(settings.get("beside"), "told", {}))
             if step.main and step.step % LOG_EVERY == 0:
                 speed = 0.0 if seen is None else (step.images - seen) / (time.monotonic() - begun)
                 seen, begun = step.images, time.monotonic()
                 row = {"step": step.step, "images": step.images, "loss": round(float(torch.stack(losses).mean()), 5)}
                 row |= {"lr": round(step.lr, 8), "seconds": round(step.seconds), "images_per_second": round(speed, 1)}
+                row |= {name: round(float(torch.stack([one[name] for one in asides]).mean()), 5) for name in asides[0]}
                 losses.clear()
+                asides.clear()
                 log(out, row)
             if step.main and time.monotonic() - shown > 60 * recipe.show_every:
                 shown = time.monotonic()

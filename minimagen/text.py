@@ -29,6 +29,7 @@ from .conditioning import Text
 
 SETTINGS = "reading.json"  # beside the saved tokenizer's files: how captions are read, where not by default
 CLEANERS: dict[str, Callable[[str], str]] = {"lowered": lowered, "clean_caption": clean_caption, "str": str}
+USUAL: dict[str, Any] = {"max_tokens": 77, "pad": "max", "clean": "lowered"}  # what an encoder does unless told
 
 
 class TextEncoder:
@@ -44,9 +45,9 @@ class TextEncoder:
         self,
         model: nn.Module,
         tokenizer: Any,
-        max_tokens: int = 77,
-        pad: str = "max",
-        clean: Callable[[str], str] = lowered,
+        max_tokens: int = USUAL["max_tokens"],
+        pad: str = USUAL["pad"],
+        clean: Callable[[str], str] = CLEANERS[USUAL["clean"]],
     ) -> None:
         if pad not in ("max", "longest"):
             raise ValueError(f'pad is "max" or "longest", not {pad!r}')
@@ -124,6 +125,11 @@ class TextEncoder:
         """The pieces that a caption is cut into, the end token included: one for each row of its `Text` but padding."""
         return self.tokenizer.convert_ids_to_tokens(self._row(self.clean(caption)))
 
+    def offsets(self, caption: str) -> list[tuple[int, int]]:
+        """Where in the cleaned caption each row of its `Text` begins and ends; (0, 0) for padding and the end token."""
+        found = self.tokenizer(self.clean(caption), return_offsets_mapping=True)["offset_mapping"][: self.max_tokens]
+        return found + [(0, 0)] * (self.max_tokens - len(found))
+
     def null(self, batch: int = 1) -> Text:
         """The text of the empty caption, which guidance sets against the caption's."""
         if self._null is None:
@@ -171,11 +177,10 @@ class TextEncoder:
                 f"{', '.join(CLEANERS)}, then save"
             )
         settings = {"max_tokens": self.max_tokens, "pad": self.pad, "clean": cleaner}
-        usual = {"max_tokens": 77, "pad": "max", "clean": "lowered"}
 
         def write_tokenizer(place: str) -> None:
             self.tokenizer.save_pretrained(place)
-            if settings != usual:
+            if settings != USUAL:
                 files.write_json(Path(place) / SETTINGS, settings)
 
         model = self.model if dtype is None else copy.deepcopy(self.model).to(dtype)

@@ -30,7 +30,6 @@ from .muon import optimizer_of
 from .objective import Task
 from .objective import losses as losses
 from .objective import min_snr as min_snr
-from .reading import Reading
 
 if TYPE_CHECKING:
     from .cascade import Stage
@@ -130,7 +129,7 @@ def train(
     crop: int | None = None,
     stretched: float = 0.25,
     noisiest: float = 1.0,
-    asked: float = 0.0,
+    beside: Callable[[Task, Tensor, torch.device], Tensor] | None = None,
     precision: str | None = None,
     out: str | Path | None = None,
     save_every: float = 3.0,
@@ -146,7 +145,7 @@ def train(
     clip: bound of the gradient's norm (None = off). optimizer: "adamw", or "muon", see `minimagen.muon`.
     shift: above 1, more pictures are noisy ones, see `objective.spread_times` (1 = off).
     factor, crop, stretched, noisiest: of SR, see `objective.Task`.
-    asked: weight of the question what stands where, which data with maps allow, see `minimagen.reading` (0 = off).
+    beside: (task, places, device) → what a step lowers, too, such as `minimagen.twins.Twins` (None = nothing).
     precision: "bf16", "fp32", or None, which is bf16 where the processor computes it fast. ema None = off.
     out: folder of the checkpoint (every `save_every` minutes, at the end, and when interrupted) and of the stage.
     resume: continue the run in `out`, if there is one. `steps` and `minutes` count earlier sessions too.
@@ -166,8 +165,6 @@ def train(
             raise ValueError(f"{out} holds a training run: continue it with resume=True, or name another folder")
         if hasattr(stage, "save_pretrained"):
             stage.to_dict()
-    if asked and getattr(data, "questions", None) is None:
-        raise ValueError("asked > 0 needs data that say what stands where, as ToylandImages(…, where=True) do")
     from accelerate import Accelerator
 
     accelerator = Accelerator()
@@ -181,10 +178,8 @@ def train(
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     keep_memory()  # on a CPU a fifth of a step is memory that goes to the system and comes back
-    reading = Reading(unet, data.questions).to(device) if asked else None
-    learner = unet if reading is None else reading
-    network = accelerator.prepare(learner)
-    stepper = optimizer_of(learner, optimizer, lr, betas)
+    network = accelerator.prepare(unet)
+    stepper = optimizer_of(unet, optimizer, lr, betas)
     average = EMA(unet, ema) if ema is not None else None
     cast = _autocast(precision, device)
     with torch.no_grad(), cast():
@@ -192,18 +187,17 @@ def train(
     task = Task(
         replace(stage.denoiser, unet=network), stage.size, enlarges, text, null, seed, weight, gamma, drop, factor,
         crop, stretched=stretched, noisiest=noisiest, augment=getattr(stage, "augment", augment), shift=shift,
-        reading=reading, asked=asked,
     )  # fmt: skip
     about = {"seed": seed, "prediction": stage.denoiser.prediction, "optimizer": optimizer}
     about["world"] = getattr(data, "world", None)
-    run = checkpoint.Run(learner, stepper, average, about)
+    run = checkpoint.Run(unet, stepper, average, about)
     if file is not None and file.exists():
         try:
             run.load(file)
         except BaseException:
-            _finish(accelerator, network, average, unet, reading)
+            _finish(accelerator, network, average, unet)
             raise
-    parameters = list(learner.parameters())  # a list: clipping an exhausted generator clips nothing
+    parameters = list(unet.parameters())  # a list: clipping an exhausted generator clips nothing
     start, earlier, saved = time.monotonic(), run.seconds, time.monotonic()
 
     def save() -> None:
@@ -215,7 +209,7 @@ def train(
 
     with ExitStack() as stack:
         guard = stack.enter_context(checkpoint.Guard())
-        stack.callback(_finish, accelerator, network, average, unet, reading)
+        stack.callback(_finish, accelerator, network, average, unet)
         stream = batches(data, batch, run.images, accelerator.process_index, world, workers, seed)
         try:
             while True:
@@ -227,7 +221,7 @@ def train(
                     for group in stepper.param_groups:
                         group["lr"] = lr * lr_factor(run.step, progress, warmup, decay)
                     first = run.images + accelerator.process_index * batch
-                    loss = _step(accelerator, network, task, cast, next(stream), first, accumulate, device)
+                    loss = _step(accelerator, network, task, beside, cast, next(stream), first, accumulate, device)
                     if clip is not None:
                         nn.utils.clip_grad_norm_(parameters, clip)
                     if (device.type == "cpu" or run.step % 25 == 0) and not math.isfinite(loss):
@@ -254,9 +248,10 @@ def train(
 
 
 def _step(
-    accelerator: Any, network: Any, task: Task, cast: Any, batch: dict, first: int, parts: int, device: torch.device
-) -> Tensor:
-    """Forward and backward of a batch in equal parts; gives the mean loss over all processes."""
+    accelerator: Any, network: Any, task: Task, beside: Any, cast: Any, batch: dict, first: int, parts: int,
+    device: torch.device,
+) -> Tensor:  # fmt: skip
+    """Forward and backward of a batch in equal parts, and of what stands beside it; gives the pictures' mean loss."""
     count = len(batch["image"])
     size, total = count // parts, torch.zeros((), device=device)
     # dropout and the like follow the run's places too, and the caller's random state stays as it is
@@ -270,7 +265,8 @@ def _step(
             with accelerator.no_sync(network) if part + 1 < parts else nullcontext():
                 with cast():
                     loss = task({name: value[rows] for name, value in batch.items()}, places, device) / parts
-                accelerator.backward(loss)
+                    more = beside(task, places, device) / parts if beside is not None else 0.0
+                accelerator.backward(loss + more)
             total += loss.detach()
     return accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total
 
@@ -292,12 +288,8 @@ def _autocast(precision: str | None, device: torch.device) -> Callable[[], Any]:
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _finish(
-    accelerator: Any, network: nn.Module, average: EMA | None, unet: nn.Module, reading: Reading | None
-) -> None:
+def _finish(accelerator: Any, network: nn.Module, average: EMA | None, unet: nn.Module) -> None:
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)
-    if reading is not None:
-        reading.remove()
     if average is not None and average.updates:
         average.copy_to(unet)
     unet.eval()

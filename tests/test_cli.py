@@ -242,16 +242,16 @@ def test_every_option_reaches_the_recipe(stage, tmp_path, capsys, monkeypatch):
     heard = {}
     monkeypatch.setattr(recipes, "cook", lambda *dish, **options: iter(heard.update(options, dish=dish) or []))
     options = "--minutes 3 --resume --seed 4 --preset gpu --cache c --batch 5 --accumulate 5 --lr 0.1 --precision fp32"
-    asked = ["--asked", "0.2"] if stage == "base" else []
+    pairs = ["--pairs", "3"] if stage == "sr256" else []
     options += " --workers 1 --begin data"
-    code, _, err = run(capsys, "train", stage, "--out", tmp_path, *options.split(), *asked)
+    code, _, err = run(capsys, "train", stage, "--out", tmp_path, *options.split(), *pairs)
     assert code == 0, err
-    recipe = recipes.GPU[stage]
+    recipe = replace(recipes.GPU[stage], pairs=3 if pairs else 0)
     assert heard == {
         "dish": (recipe, tmp_path / f"unet_{recipe.size}"), "text": None, "data": None, "cache": "c", "minutes": 3.0,
         "steps": None, "seed": 4, "resume": True, "batch": 5, "accumulate": 5, "lr": 0.1, "precision": "fp32",
         "workers": 1, "begin": Path("data") / f"unet_{recipe.size}",
-    } | ({"asked": 0.2} if asked else {})  # fmt: skip
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", ["text", "judge"])

@@ -105,8 +105,8 @@ def test_what_the_package_imports_is_declared():
 FLOORS = {
     "resources": 0, "files": 0, "schedule": 0, "layers": 0, "fused": 0, "conditioning": 0,
     "unet": 1, "unet_config": 1, "text": 1, "hub": 1, "captions": 1, "tokenizer": 1, "text_tasks": 1,
-    "denoiser": 1, "toyland": 1, "reading": 1,
-    "sampler": 2, "muon": 2, "training": 2, "objective": 2, "checkpoint": 2, "pretrain": 2, "probes": 2,
+    "denoiser": 1, "toyland": 1, "images": 1,
+    "sampler": 2, "muon": 2, "twins": 2, "training": 2, "objective": 2, "checkpoint": 2, "pretrain": 2, "probes": 2,
     "data": 2, "cache": 2, "pictures": 2, "deepfloyd": 2, "deepfloyd/weights": 3, "deepfloyd/pipelines": 3,
     "cascade": 3, "stored": 3, "recipes": 3, "samples": 3,
     "edit": 4, "export": 4, "show": 4, "checks": 4,

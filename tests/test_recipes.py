@@ -49,6 +49,7 @@ def tiny(name):
         cache=8 if name == "base" else None,
         captions=2,
         small=0.0,
+        pairs=0,
         drawing={**whole.drawing, "steps": 1},
     )
 
@@ -180,20 +181,31 @@ def test_two_encoders_are_compared_from_a_network_that_has_read_neither():
     assert {name for name, p in unet.named_parameters() if not torch.equal(p, before[name])} == reading
 
 
-def test_pictures_of_ones_own_are_not_asked_what_stands_where(tmp_path):
+class Placed(Words):
+    """One that also says where its tokens begin and end: eight letters each."""
+
+    def offsets(self, caption):
+        return [(min(8 * i, len(caption)), min(8 * i + 8, len(caption))) for i in range(8)]
+
+
+@pytest.mark.parametrize("cache", [None, 8])
+def test_the_stage_of_patterns_learns_beside_twins_and_says_how_it_goes(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "LOG_EVERY", 2)
+    made = replace(tiny("sr256"), crop=64, pairs=1, cache=cache)
+    steps = list(cook(made, tmp_path, text=Placed(), steps=2))
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    told = next(row for row in rows if "loss" in row)
+    assert len(steps) == 2 and {"same", "apart", "asked"} <= told.keys() and told["apart"] > 0
+    assert (tmp_path / "cache" / "256px-twins-0").is_dir() == (cache is not None)
+
+
+def test_pictures_of_ones_own_have_no_twins(tmp_path):
     item = {"image": torch.zeros(3, 64, 64), "caption": "grey"}
-    steps = list(cook(replace(tiny("base"), asked=0.5), tmp_path, text=Words(), data=[item, item], steps=1))
-    assert len(steps) == 1
-    with pytest.raises(ValueError, match="what stands where"):  # asked for by name, it is not passed over in silence
-        next(cook(tiny("base"), tmp_path / "other", text=Words(), data=[item, item], steps=1, asked=0.5))
-
-
-def test_what_stands_where_can_be_asked_of_toyland(tmp_path):
-    plain, asked = (
-        next(cook(tiny("base"), tmp_path / name, text=Words(), steps=1, **options)).loss
-        for name, options in {"plain": {}, "asked": {"asked": 0.5}}.items()
-    )
-    assert asked > plain + 0.5  # half of the logarithm of how many answers there are
+    made = replace(tiny("sr256"), crop=64, pairs=1)
+    for name, text, data in (("own", Placed(), [item, item]), ("wordless", Words(), None)):
+        list(cook(made, tmp_path / name, text=text, data=data, steps=1))
+        log = (tmp_path / name / "log.jsonl").read_text()
+        assert "asked" not in log and not (tmp_path / name / "cache" / "256px-twins-0").exists()
 
 
 def weights(stage):

@@ -81,14 +81,30 @@ def content(rng: random.Random, scene: Scene) -> Content:
 
 def caption(scene: Scene, index: int = 0) -> str:
     """The index-th caption of the scene; 0 is the main one. The words depend on (scene.seed, index) alone."""
+    rng, told = _told(scene, index)
+    return express(rng, scene, told)
+
+
+def nouns(scene: Scene, index: int = 0) -> dict[int, tuple[str, dict[str, str]]]:
+    """What `caption(scene, index)` calls each group of alike things, and which of their attributes it says.
+
+    Where it is terse, articles are left out, a noun's too.
+
+    By the index of a group's first thing: {0: ("small red cubes", {"shape": "cube", "size": "small", "color": "red"})}.
+    """
+    rng, told = _told(scene, index)
+    said = dict(zip((group[0] for group in _groups(scene)), told.said, strict=True))
+    return {e.index: (e.noun, said.get(e.index, {})) for e in _begun(rng, scene, told)[1]}
+
+
+def _told(scene: Scene, index: int) -> tuple[random.Random, Content]:
     rng = random.Random(1009 * scene.seed + index + 1)
-    return express(rng, scene, content(rng, scene))
+    return rng, content(rng, scene)
 
 
 def express(rng: random.Random, scene: Scene, told: Content) -> str:
     """The content in words: one of the many ways to say it."""
-    terse = rng.random() < 0.08 and not told.setting  # "red cube left of blue sphere"
-    entities = _entities(rng, scene, told.said)
+    terse, entities = _begun(rng, scene, told)
     rng.shuffle(entities)
     text, kind, verb = _core(rng, scene, entities, told.related)
     if terse and kind == "noun":
@@ -96,6 +112,11 @@ def express(rng: random.Random, scene: Scene, told: Content) -> str:
     else:
         text = _framed(rng, scene, told.setting, text, kind, verb)
     return text + ("." if rng.random() < 0.12 else "")
+
+
+def _begun(rng: random.Random, scene: Scene, told: Content) -> tuple[bool, list[Entity]]:
+    """Whether it is said tersely, "red cube left of blue sphere", and what is spoken of."""
+    return rng.random() < 0.08 and not told.setting, _entities(rng, scene, told.said)
 
 
 def captions(scene: Scene, n: int) -> list[str]:

@@ -1,0 +1,156 @@
+"""What only the sentence can tell, asked twice: twins as a second batch beside the pictures, and what is made of them.
+
+A stage that enlarges sees no pattern in its small picture. One batch after another it pays to draw the likeliest, and
+little to look up in the sentence which of two things has which. Two means make it look:
+
+twins       two windows alike but for the pattern, with one noise, time and level. Of their errors e and e' the half sum
+            is what no sentence helps with, and the half difference what the sentence alone decides, which counts more:
+            mean((e + e') / 2)² + apart · mean((e − e') / 2)²;  apart = 1 is the mean of both squares
+attention   where the window shows a thing, its own noun phrase is to be attended to rather than all others together:
+            mean softplus(log Σ exp s_others − log Σ exp s_own), s = q·k / √d, over layers, heads, and the thing's cells
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from .data import GRID, collate
+from .fused import norm_act, tokens_of
+from .layers import Attention
+from .objective import Task
+
+NOUNS = 5  # noun phrases of a caption that an item tells the places of: of at most three things and a sign
+
+
+class ToylandTwins(Dataset):
+    """Windows of twins at items 2 i and 2 i + 1: endless, and a function of (seed, i) alone.
+
+    Beside an item's picture, "low", caption and origin: "nouns" (NOUNS, 2), where in the caption the noun phrases begin
+    and end, that of the thing looked at first, then −1; and "where" (edge, edge), which cells of GRID pixels show it.
+    """
+
+    def __init__(self, size: int, crop: int, factor: int, seed: int = 0):
+        from .toyland.scene import WORLD_VERSION
+
+        self.size, self.crop, self.factor, self.seed, self.world = size, crop, factor, seed, WORLD_VERSION
+        self.about = {"world": WORLD_VERSION, "size": size, "crop": crop, "factor": factor, "seed": seed, "twins": True}
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
+        from .toyland.compose import box_of
+        from .toyland.render import render
+        from .toyland.twins import shown, twins
+
+        items: list[dict[str, Any]] = []
+        scenes, windows = [], []
+        for index in indexes:
+            number = index // 2
+            *both, thing = twins((self.seed << 30) + number)
+            one, rng = both[index % 2], random.Random(f"{self.seed}/{number}")
+            u0, v0, u1, v1 = box_of(one.scene.things[thing])
+            x, y = (self._corner(middle, rng.uniform(0.3, 0.7)) for middle in ((u0 + u1) / 2, (v0 + v1) / 2))
+            u, v = ((low + GRID / 2 + torch.arange(0, self.crop, GRID)) / self.size for low in (x, y))
+            where = shown(one.scene, thing, torch.stack(torch.broadcast_tensors(u[None], v[:, None]), -1))
+            nouns = torch.full((NOUNS, 2), -1)
+            nouns[: len(one.spans)] = torch.tensor(one.spans)
+            items.append({"caption": one.caption, "origin": torch.tensor([x, y]), "nouns": nouns, "where": where})
+            scenes.append(one.scene)
+            windows.append(tuple(edge / self.size for edge in (x, y, x + self.crop, y + self.crop)))
+        for name, edge in (("image", self.size), ("low", self.size // self.factor)):
+            for item, picture in zip(items, render(scenes, edge, windows), strict=True):  # type: ignore[arg-type]
+                item[name] = picture
+        return items
+
+    def _corner(self, middle: float, share: float) -> int:
+        """Where a window begins that has a thing's middle at this share of its width: a multiple of GRID."""
+        return (
+            min(max(round((self.size * middle - self.crop * share) / GRID), 0), (self.size - self.crop) // GRID) * GRID
+        )
+
+
+class Twins:
+    """twins(task, places, device) → what `train` adds to the loss of the pictures at these places.
+
+    data: ToylandTwins, or a cache of them. pairs: how many a call. drawn, asked: how much either means counts; 0 = off.
+    """
+
+    def __init__(self, data: Any, text: Any, pairs: int, drawn: float = 0.67, asked: float = 0.25, apart: float = 2.0):
+        self.data, self.text, self.pairs, self.drawn, self.asked, self.apart = data, text, pairs, drawn, asked, apart
+        self.told: dict[str, Tensor] = {}  # the last call's numbers
+
+    def __call__(self, task: Task, places: Tensor, device: torch.device) -> Tensor:
+        numbers = int(places[0]) // len(places) * self.pairs + torch.arange(self.pairs)
+        count = getattr(self.data, "count", None)  # a cache would shuffle its second round, and part the twins
+        first = [2 * n if count is None else 2 * n % count for n in numbers.tolist()]
+        batch = collate([self.data[n + i] for n in first for i in (0, 1)])
+        told = replace(task, drop=0.0, crop=None)  # both twins, whole, and told
+        with attended(task.denoiser.unet) as scores:
+            out, target = task.denoiser.loss_terms(*told.terms(batch, numbers.repeat_interleave(2), device))
+        error = out - target
+        half_sum, half_difference = (error[0::2] + error[1::2]) / 2, (error[0::2] - error[1::2]) / 2
+        asked = unlike(scores, batch["where"].to(device), *self._words(batch))
+        same, apart = half_sum.square().mean(), half_difference.square().mean()
+        self.told = {name: v.detach() for name, v in (("same", same), ("apart", apart), ("asked", asked))}
+        return self.drawn * (same + self.apart * apart) + self.asked * asked
+
+    def _words(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """(B, L) each: which tokens belong to what is looked at, and which to all else."""
+        own, others = [], []
+        for caption, nouns in zip(batch["caption"], batch["nouns"].tolist(), strict=True):
+            offsets = self.text.offsets(caption)
+            marks = [
+                [a < end and start < b for start, end in offsets] if a >= 0 else [False] * len(offsets)
+                for a, b in nouns
+            ]
+            own.append(torch.tensor(marks[0]))
+            others.append(torch.tensor(marks[1:]).any(0))
+        return torch.stack(own), torch.stack(others)
+
+
+@contextmanager
+def attended(unet: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the scores (B, heads, h, w, L) with which each layer's cells attend to the text's tokens."""
+    found: list[Tensor] = []
+
+    def meet(attention: Attention, inputs: tuple[Any, ...]) -> None:
+        h, text, _ = inputs
+        q, k = attention.q(tokens_of(norm_act(h, attention.norm))), text.chunk(2, dim=-1)[0]
+        q, k = (y.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for y in (q, k))
+        found.append((q @ k.mT * q.shape[-1] ** -0.5).unflatten(2, h.shape[-2:]))
+
+    layers = [m for m in unet.modules() if isinstance(m, Attention) and m.to_text]
+    hooks = [layer.register_forward_pre_hook(meet) for layer in layers]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def unlike(scores: Sequence[Tensor], where: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    """mean softplus(log Σ exp s_others − log Σ exp s_own) where the thing is; log 2 where neither is preferred.
+
+    scores: (B, heads, h, w, L) a layer; where (B, edge, edge) and own, others (B, L) bool. A cell is the thing's where
+    half of it shows it.
+    """
+    terms = []
+    for s in scores:
+        there = F.adaptive_avg_pool2d(where.float()[:, None], (s.shape[2], s.shape[3])) >= 0.5  # (B, 1, h, w)
+        of_others, of_own = (
+            s.float().masked_fill(~words.to(s.device)[:, None, None, None], -torch.inf).logsumexp(-1)
+            for words in (others, own)
+        )  # (B, heads, h, w)
+        losses = F.softplus(of_others - of_own)[there.expand_as(of_own)]
+        terms.append(losses.sum() / max(1, len(losses)))
+    return torch.stack(terms).mean()
