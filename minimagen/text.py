@@ -127,6 +127,8 @@ class TextEncoder:
 
     def offsets(self, caption: str) -> list[tuple[int, int]]:
         """Where in the cleaned caption each row of its `Text` begins and ends; (0, 0) for padding and the end token."""
+        if not self.tokenizer.is_fast:
+            raise ValueError("this tokenizer does not tell where its tokens stand: train without twins, by pairs=0")
         found = self.tokenizer(self.clean(caption), return_offsets_mapping=True)["offset_mapping"][: self.max_tokens]
         return found + [(0, 0)] * (self.max_tokens - len(found))
 

@@ -20,6 +20,7 @@ from minimagen.toyland.claims import Bench, Setting, Watched, find, measure, ord
 from minimagen.toyland.judge_check import true_reading
 from minimagen.toyland.stats import Estimate
 from minimagen.unet import UNetConfig
+from tools.measure_claims import setting_of, still_true
 
 TINY = UNetConfig(
     size=64, channels=(16,), layers=(1,), attention=("none",), mid_attention="none", text_dim=8, pool="mean",
@@ -186,3 +187,15 @@ def test_a_file_of_another_world_is_refused(tmp_path):
     (tmp_path / "claims.json").write_text('{"world": 0}')
     with pytest.raises(ValueError, match="version 0 of Toyland"):
         claims.read(tmp_path / "claims.json")
+
+
+def test_new_weights_forget_what_they_would_draw_otherwise():
+    points = [asdict(setting) | {"right": [True]} for setting in plan()]
+    about = {"world": 2, "captions": 3, "weights": {"judge": "a", "text_encoder": "b", "unet_64": "c", "unet_256": "d"}}
+    kept = about | {"seconds": 5.0, "points": points}
+    assert still_true(kept, about) == kept and [setting_of(p) for p in points] == plan()
+    larger = still_true(kept, about | {"weights": about["weights"] | {"unet_256": "e"}})
+    assert larger["points"] == [p for p in points if p["start"] == "noise"] and 0 < len(larger["points"]) < len(points)
+    for name in ("judge", "text_encoder", "unet_64"):
+        assert still_true(kept, about | {"weights": about["weights"] | {name: "e"}}) == {}
+    assert still_true(kept, about | {"captions": 4}) == {} == still_true({}, about)

@@ -4,7 +4,7 @@ python -m tools.measure_claims --minutes 15          # processor minutes; what i
 python -m tools.measure_claims --fresh               # forget what was measured, as after new weights
 
 What is measured, and in which order, stands in minimagen/toyland/claims.py. The seeds are fixed. Points that were
-measured with other weights than those in data/ are forgotten by themselves.
+drawn with other weights than those in data/ are forgotten by themselves; a new stage of 256 px leaves those of 64 px.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from minimagen import files
 from minimagen.cascade import Imagen
 from minimagen.resources import data_folder
-from minimagen.toyland.claims import CAPTIONS, FILE, Bench, measure, plan
+from minimagen.toyland.claims import CAPTIONS, FILE, Bench, Setting, measure, plan
 from minimagen.toyland.scene import WORLD_VERSION
 
 
@@ -28,6 +28,21 @@ def weights() -> dict[str, str]:
     """The SHA-256 of every network that has a part in it."""
     names = ("judge", "text_encoder", "unet_64", "unet_256")
     return {name: files.sha256(data_folder(name) / "model.safetensors") for name in names}
+
+
+def setting_of(point: dict[str, Any]) -> Setting:
+    """How a measured point was drawn."""
+    return Setting(**{field.name: point[field.name] for field in fields(Setting)})
+
+
+def still_true(kept: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, less what these weights would draw otherwise: all of it, or the points of 256 px, or none."""
+    if any(kept.get(name) != about[name] for name in ("world", "captions")):
+        return {}
+    changed = {name for name, digest in about["weights"].items() if kept.get("weights", {}).get(name) != digest}
+    if changed - {"unet_256"}:
+        return {}
+    return kept | {"points": [p for p in kept["points"] if not changed or setting_of(p).size == 64]}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,12 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     about: dict[str, Any] = {"world": WORLD_VERSION, "captions": args.captions, "weights": weights()}
-    kept = files.read_json(args.out) if args.out.exists() and not args.fresh else {}
-    if any(kept.get(name) != value for name, value in about.items()):
-        kept = {}
-    found: dict[str, Any] = {**about, "seconds": 0.0, "reference": {}, "points": [], **kept}
+    kept = still_true(files.read_json(args.out), about) if args.out.exists() and not args.fresh else {}
+    found: dict[str, Any] = {"seconds": 0.0, "reference": {}, "points": [], **kept, **about}
     bench = Bench(Imagen.from_pretrained(stages=[64, 256]), captions=args.captions)
-    done = [{k: point[k] for k in asdict(plan()[0])} for point in found["points"]]
+    done = [asdict(setting_of(point)) for point in found["points"]]
     start, before = time.process_time(), found["seconds"]
     for setting in plan():
         if asdict(setting) in done:
