@@ -1,10 +1,16 @@
 """What is measured of the stages that enlarge: each number where its value is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from minimagen.samples import psnr
-from tools.measure_enlarging import decibels, detail, edges, estimates, likeness
+from minimagen.toyland.judge_check import true_reading
+from minimagen.toyland.parsing import parse
+from minimagen.toyland.scene import Scene, Thing
+from minimagen.toyland.scoring import score
+from tools.measure_enlarging import as_told, decibels, detail, edges, estimates, likeness
 
 
 def wave(across, size=64):
@@ -47,3 +53,13 @@ def test_a_gain_is_paired_with_what_it_began_from():
     gain = told["drawn"]["psnr, gained"]
     assert gain["mean"] == pytest.approx(6.02, abs=0.01) and gain["high"] - gain["low"] < 1e-3 and gain["n"] == 3
     assert "psnr, gained" not in told["interpolated"] and "word" not in told["true"]  # nothing was asked
+
+
+def test_each_pattern_that_was_asked_for_counts_once():
+    pair = Scene((Thing("cube", "red", "large", pattern="striped", x=-1.2), Thing("ring", "blue", "large", x=1.2)))
+    half = replace(pair, things=(pair.things[0], replace(pair.things[1], pattern="dotted")))
+    asked = parse("a striped red cube and a dotted blue ring")
+    assert as_told(score(true_reading(half), asked)) == [True, True]
+    assert sorted(as_told(score(true_reading(pair), asked))) == [False, True]
+    assert as_told(score(true_reading(pair), parse("a red cube and a blue ring"))) == []
+    assert as_told(score(true_reading(Scene(pair.things[:1])), asked)) in ([True, False], [False, True])

@@ -101,7 +101,8 @@ ENLARGED = {  # what tools/measure_enlarging.py measures, and what it is called
     "detail": "detail that the small picture cannot hold, % of the truth's",
     "scene": "the whole scene read right, %",
     "word": "words read right, %",
-    "pattern": "both patterns as told, %",
+    "each pattern": "patterns as told, of two things of two patterns, %",
+    "pattern": "both of them, %",
 }
 WAYS = {
     "interpolated": "interpolated",

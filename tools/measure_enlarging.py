@@ -29,7 +29,7 @@ from minimagen.toyland.judge_check import compare
 from minimagen.toyland.language import caption
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import Scene
-from minimagen.toyland.scoring import score
+from minimagen.toyland.scoring import Score, score
 from minimagen.toyland.sources import parts
 from minimagen.toyland.stats import bootstrap, paired
 
@@ -114,17 +114,26 @@ def read(y: Tensor, scenes: Sequence[Scene]) -> Rows:
 
 
 def patterned(imagen: Imagen, count: int) -> dict[str, Rows]:
-    """Two things of two patterns, which no 64 px picture shows: are both as the caption says?"""
+    """Two things of two patterns, which no 64 px picture shows: is each, and are both, as the caption says?"""
     asked = (p for p in suite("two objects", 40 * count) if p.scene is not None)
     asked = (p for p in asked if len({t.pattern for t in p.scene.things} - {"plain"}) == 2)
     prompts = list(itertools.islice(asked, count))
     them = Enlarged(imagen, 256, [p.scene for p in prompts], [p.text for p in prompts])
     drawn = them.drawn(them.stage.aug)
     pictures = {"interpolated": them.interpolated(), "drawn, noisy": drawn, "true": them.true}
-    return {
-        name: {"pattern": [float(score(r, p.description).of("pattern") or 0) for r, p in zip(shipped()(y), prompts)]}
-        for name, y in pictures.items()
-    }
+    found = {}
+    for name, y in pictures.items():
+        told = [as_told(score(reading, p.description)) for reading, p in zip(shipped()(y), prompts, strict=True)]
+        found[name] = {
+            "each pattern": [sum(one) / len(one) for one in told],
+            "pattern": [float(all(one)) for one in told],
+        }
+    return found
+
+
+def as_told(found: Score) -> list[bool]:
+    """Of each pattern that was asked for, whether it is there."""
+    return [bool(q.right) for q in found.questions if q.kind == "pattern"]
 
 
 def estimates(found: dict[str, Rows]) -> dict[str, dict[str, dict]]:
