@@ -65,6 +65,7 @@ in WebDataset's layout, as in --data "shards/*.tar".""",
         """\
 examples:
   minimagen train sr256 --minutes 60
+  minimagen train sr256 --begin data --minutes 60 --out runs/more
   minimagen train sr256 --data "shards/*.tar" --out runs/own --minutes 60""",
     ),
     "sr1024": (

@@ -98,7 +98,7 @@ CPU = {
         cache=60_000,
         drawing={"steps": 16, "guidance": 3.0, "threshold": Dynamic()},
     ),
-    "sr256": replace(_SR, pairs=8, drawing={**_ENLARGE, "guidance": 2.0, "aug": 0.1}),
+    "sr256": replace(_SR, pairs=16, drawing={**_ENLARGE, "guidance": 2.0, "aug": 0.1}),
     "sr1024": replace(
         _SR,
         name="sr1024",
@@ -112,7 +112,7 @@ CPU = {
 }
 GPU = {  # larger batches, the same minutes or fewer; the processors fill the cache first, for they render ahead of it
     "base": replace(CPU["base"], minutes=60, batch=256, warmup=1000, ema=0.9998),
-    "sr256": replace(CPU["sr256"], minutes=30, batch=128, pairs=64),
+    "sr256": replace(CPU["sr256"], minutes=30, batch=128, pairs=128),
     "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256),
 }
 

@@ -85,7 +85,7 @@ class Twins:
     data: ToylandTwins, or a cache of them. pairs: how many a call. drawn, asked: how much either means counts; 0 = off.
     """
 
-    def __init__(self, data: Any, text: Any, pairs: int, drawn: float = 0.67, asked: float = 0.25, apart: float = 2.0):
+    def __init__(self, data: Any, text: Any, pairs: int, drawn: float = 0.7, asked: float = 0.15, apart: float = 4.0):
         self.data, self.text, self.pairs, self.drawn, self.asked, self.apart = data, text, pairs, drawn, asked, apart
         self.told: dict[str, Tensor] = {}  # the last call's numbers
 

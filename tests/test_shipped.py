@@ -20,11 +20,14 @@ from minimagen.toyland.compose import random_scene
 from minimagen.toyland.drawbench import suite
 from minimagen.toyland.judge import shipped
 from minimagen.toyland.language import caption
+from minimagen.toyland.parsing import parse
 from minimagen.toyland.phrases import BACKDROP_PHRASES, FLOOR_PHRASES
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import PATTERNS, Scene, Thing
 from minimagen.toyland.scoring import score
+from minimagen.toyland.twins import twins
 from tools import card
+from tools.measure_enlarging import as_told
 
 DATA = data_folder()
 NETWORKS = sorted(path.parent.name for path in DATA.glob("*/model.safetensors"))
@@ -101,6 +104,19 @@ def test_the_second_stage_draws_the_pattern_that_it_is_told():
     pictures = drawn_over(low, [f"a large red {pattern} {shape}" for pattern, shape in told], 256, 0.1)
     read = [{thing.pattern for thing in reading.things} for reading in shipped()(pictures)]
     assert sum({pattern} == seen for (pattern, _), seen in zip(told, read, strict=True)) >= 9, read  # chance: 3 of 12
+
+
+def test_the_second_stage_looks_up_whose_pattern_it_is():
+    """Twins have one small picture, so that a stage that does not look gives a thing its own once in two, at best."""
+    pairs = [pair for *pair, _ in map(twins, range(6_000_000, 6_000_200)) if len(pair[0].spans) == 2]
+    pairs = [pair for pair in pairs if all(t.pattern != "plain" for t in pair[0].scene.things)][:8]
+    low = render([one.scene for one, _ in pairs], 64)
+    right = []
+    for which in (0, 1):
+        said = [pair[which].caption for pair in pairs]
+        for reading, one in zip(shipped()(drawn_over(low, said, 256, 0.1)), said, strict=True):
+            right += as_told(score(reading, parse(one)))
+    assert len(right) == 32 and sum(right) >= 22, right
 
 
 def drawn_over(low, said, size, aug):
