@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import os
 import warnings
@@ -29,7 +30,6 @@ from .conditioning import Text
 
 SETTINGS = "reading.json"  # beside the saved tokenizer's files: how captions are read, where not by default
 CLEANERS: dict[str, Callable[[str], str]] = {"lowered": lowered, "clean_caption": clean_caption, "str": str}
-USUAL: dict[str, Any] = {"max_tokens": 77, "pad": "max", "clean": "lowered"}  # what an encoder does unless told
 
 
 class TextEncoder:
@@ -45,9 +45,9 @@ class TextEncoder:
         self,
         model: nn.Module,
         tokenizer: Any,
-        max_tokens: int = USUAL["max_tokens"],
-        pad: str = USUAL["pad"],
-        clean: Callable[[str], str] = CLEANERS[USUAL["clean"]],
+        max_tokens: int = 77,
+        pad: str = "max",
+        clean: Callable[[str], str] = lowered,
     ) -> None:
         if pad not in ("max", "longest"):
             raise ValueError(f'pad is "max" or "longest", not {pad!r}')
@@ -178,12 +178,13 @@ class TextEncoder:
                 f"this encoder cleans captions by a function of your own, which no file can hold: use one of "
                 f"{', '.join(CLEANERS)}, then save"
             )
-        settings = {"max_tokens": self.max_tokens, "pad": self.pad, "clean": cleaner}
+        settings = {"max_tokens": self.max_tokens, "pad": self.pad, "clean": self.clean}
+        usual = {name: p.default for name, p in inspect.signature(type(self)).parameters.items() if name in settings}
 
         def write_tokenizer(place: str) -> None:
             self.tokenizer.save_pretrained(place)
-            if settings != USUAL:
-                files.write_json(Path(place) / SETTINGS, settings)
+            if settings != usual:
+                files.write_json(Path(place) / SETTINGS, settings | {"clean": cleaner})
 
         model = self.model if dtype is None else copy.deepcopy(self.model).to(dtype)
         hub.save_folder(Path(folder) / hub.MODEL, model.save_pretrained)

@@ -99,16 +99,18 @@ class Twins:
             out, target = task.denoiser.loss_terms(*told.terms(batch, numbers.repeat_interleave(2), device))
         error = out - target
         half_sum, half_difference = (error[0::2] + error[1::2]) / 2, (error[0::2] - error[1::2]) / 2
-        asked = unlike(scores, batch["where"].to(device), *self._words(batch))
+        if not scores:
+            raise ValueError("twins differ in what is told of them alone: they need a network that attends to text")
+        asked = unlike(scores, batch["where"].to(device), *self._words(batch, scores[0].shape[-1]))
         same, apart = half_sum.square().mean(), half_difference.square().mean()
         self.told = {name: v.detach() for name, v in (("same", same), ("apart", apart), ("asked", asked))}
         return self.drawn * (same + self.apart * apart) + self.asked * asked
 
-    def _words(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """(B, L) each: which tokens belong to what is looked at, and which to all else."""
+    def _words(self, batch: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
+        """(B, length) each: which tokens belong to what is looked at, and which to all else."""
         own, others = [], []
         for caption, nouns in zip(batch["caption"], batch["nouns"].tolist(), strict=True):
-            offsets = self.text.offsets(caption)
+            offsets = self.text.offsets(caption)[:length]
             marks = [
                 [a < end and start < b for start, end in offsets] if a >= 0 else [False] * len(offsets)
                 for a, b in nouns

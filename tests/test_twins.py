@@ -277,6 +277,27 @@ def test_a_networks_error_apart_is_what_it_cannot_know(data):
     assert beside.told["apart"].item() == pytest.approx(half.square().mean().item(), rel=1e-5)
 
 
+class Short(Words):
+    """One that pads to the longest caption of the batch only: 9 tokens, where its offsets go on to 12."""
+
+    def __call__(self, captions):
+        return Text(super().__call__(captions).tokens[:, :9])
+
+
+def test_texts_may_be_shorter_than_the_longest(data):
+    words = Short()
+    beside = Twins(Listed(data), words, 4)
+    assert beside(replace(task(), text=words, null=words([""])), torch.arange(4), torch.device("cpu")).isfinite()
+    assert beside.told["asked"] > 0
+
+
+def test_a_network_that_reads_no_text_has_no_use_for_twins(data):
+    unet = UNet(replace(SMALL, attention=("none", "none"), mid_attention="self"))
+    one = replace(task(), denoiser=Denoiser(unet, CosineSchedule(), "residual", 0.05))
+    with pytest.raises(ValueError, match="attends to text"):
+        Twins(Listed(data), Words(), 4)(one, torch.arange(4), torch.device("cpu"))
+
+
 def test_the_encoders_offsets_are_its_tokens():
     encoder = TextEncoder.from_pretrained(data_folder())
     for text in ("A striped red cube, and a small ring", 'a sign that says "MOON"'):
