@@ -270,7 +270,7 @@ def _train(train: argparse.ArgumentParser) -> None:
         add("--accumulate", type=at_least(1), metavar="N", help="compute a batch in N parts; 1 is off")
         add("--lr", type=above_zero, metavar="R", help="learning rate (default: the recipe's)")
         add("--precision", choices=("fp32", "bf16"), help="default: what is fast on this machine")
-        if name == "sr256":
+        if name in ("base", "sr256"):
             add("--pairs", type=at_least(0), metavar="N", help="twins beside a batch (default: the recipe's; 0: none)")
         add("--workers", type=at_least(0), metavar="N", help="processes that prepare data; 0 is none")
 

@@ -31,7 +31,7 @@ from .twins import ToylandTwins, Twins
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
-TWINS = 64  # pixels of their windows
+TWINS = 64  # pixels of twins' windows
 # The fields of a Recipe that are options of `train`.
 TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
 
@@ -150,7 +150,10 @@ def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
 
 def new_twins(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
     """The twins that stand beside the recipe's pictures, rendered once or as they are needed."""
-    source = ToylandTwins(recipe.size, TWINS, samples.FACTOR, seed)
+    if recipe.network.enlarges:
+        source = ToylandTwins(recipe.size, TWINS, samples.FACTOR, seed=seed)
+    else:
+        source = ToylandTwins(recipe.size, of=("color", "material"), seed=seed)
     if recipe.cache is None or cache is None:
         return source
     return Cached(source, Path(cache) / f"{recipe.size}px-twins-{seed}", recipe.cache, seed)

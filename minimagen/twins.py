@@ -3,8 +3,8 @@
 A stage that enlarges sees no pattern in its small picture. One batch after another it pays to draw the likeliest, and
 little to look up in the sentence which of two things has which. Two means make it look:
 
-twins       two windows alike but for the pattern, with one noise, time and level. Of their errors e and e' the half sum
-            is what no sentence helps with, and the half difference what the sentence alone decides, which counts more:
+twins       two pictures alike but for the pattern, with one noise, time and level. Of their errors e and e' the half
+            sum is what no sentence helps with, the half difference what the sentence alone decides, which counts more:
             mean((e + e') / 2)² + apart · mean((e − e') / 2)²;  apart = 1 is the mean of both squares
 attention   where the window shows a thing, its own noun phrase is to be attended to rather than all others together:
             mean softplus(log Σ exp s_others − log Σ exp s_own), s = q·k / √d, over layers, heads, and the thing's cells
@@ -32,17 +32,23 @@ NOUNS = 5  # noun phrases of a caption that an item tells the places of: of at m
 
 
 class ToylandTwins(Dataset):
-    """Windows of twins at items 2 i and 2 i + 1: endless, and a function of (seed, i) alone.
+    """Twins at items 2 i and 2 i + 1: endless, and a function of (seed, i) alone.
 
-    Beside an item's picture, "low", caption and origin: "nouns" (NOUNS, 2), where in the caption the noun phrases begin
+    of: what is exchanged, one kind a pair. crop: only a window that shows one of the two things; None = all.
+    factor: how many times smaller the item's "low" is; 1 = there is none.
+    Beside an item's picture, caption and origin: "nouns" (NOUNS, 2), where in the caption the noun phrases begin
     and end, that of the thing looked at first, then −1; and "where" (edge, edge), which cells of GRID pixels show it.
     """
 
-    def __init__(self, size: int, crop: int, factor: int, seed: int = 0):
+    def __init__(
+        self, size: int, crop: int | None = None, factor: int = 1, of: Sequence[str] = ("pattern",), seed: int = 0
+    ):
         from .toyland.scene import WORLD_VERSION
 
-        self.size, self.crop, self.factor, self.seed, self.world = size, crop, factor, seed, WORLD_VERSION
-        self.about = {"world": WORLD_VERSION, "size": size, "crop": crop, "factor": factor, "seed": seed, "twins": True}
+        self.size, self.crop, self.factor, self.of, self.seed = size, crop or size, factor, tuple(of), seed
+        self.world = WORLD_VERSION
+        told = {"size": size, "crop": self.crop, "factor": factor, "seed": seed, "twins": list(of)}
+        self.about = {"world": WORLD_VERSION, **told}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
@@ -56,7 +62,7 @@ class ToylandTwins(Dataset):
         scenes, windows = [], []
         for index in indexes:
             number = index // 2
-            *both, thing = twins((self.seed << 30) + number)
+            *both, thing = twins((self.seed << 30) + number, of=self.of[number % len(self.of)])
             one, rng = both[index % 2], random.Random(f"{self.seed}/{number}")
             u0, v0, u1, v1 = box_of(one.scene.things[thing])
             x, y = (self._corner(middle, rng.uniform(0.3, 0.7)) for middle in ((u0 + u1) / 2, (v0 + v1) / 2))
@@ -67,7 +73,8 @@ class ToylandTwins(Dataset):
             items.append({"caption": one.caption, "origin": torch.tensor([x, y]), "nouns": nouns, "where": where})
             scenes.append(one.scene)
             windows.append(tuple(edge / self.size for edge in (x, y, x + self.crop, y + self.crop)))
-        for name, edge in (("image", self.size), ("low", self.size // self.factor)):
+        sizes = {"image": self.size} | ({"low": self.size // self.factor} if self.factor > 1 else {})
+        for name, edge in sizes.items():
             for item, picture in zip(items, render(scenes, edge, windows), strict=True):  # type: ignore[arg-type]
                 item[name] = picture
         return items

@@ -242,7 +242,7 @@ def test_every_option_reaches_the_recipe(stage, tmp_path, capsys, monkeypatch):
     heard = {}
     monkeypatch.setattr(recipes, "cook", lambda *dish, **options: iter(heard.update(options, dish=dish) or []))
     options = "--minutes 3 --resume --seed 4 --preset gpu --cache c --batch 5 --accumulate 5 --lr 0.1 --precision fp32"
-    pairs = ["--pairs", "3"] if stage == "sr256" else []
+    pairs = ["--pairs", "3"] if stage in ("base", "sr256") else []
     options += " --workers 1 --begin data"
     code, _, err = run(capsys, "train", stage, "--out", tmp_path, *options.split(), *pairs)
     assert code == 0, err

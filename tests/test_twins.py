@@ -36,15 +36,16 @@ SMALL = UNetConfig(
 # The scenes
 
 
+@pytest.mark.parametrize("of", ["pattern", "color", "material"])
 @pytest.mark.parametrize("split", ["train", "heldout"])
-def test_twins_differ_in_nothing_but_two_things_patterns(split):
+def test_twins_differ_in_nothing_but_what_two_things_exchange(split, of):
     for seed in range(60):
-        one, other, thing = twins(seed, split)
+        one, other, thing = twins(seed, split, of)
         changed = [i for i, (t, o) in enumerate(zip(one.scene.things, other.scene.things)) if t != o]
         a, b = changed
         assert thing in changed
         things = list(one.scene.things)
-        things[a], things[b] = (replace(things[i], pattern=things[j].pattern) for i, j in ((a, b), (b, a)))
+        things[a], things[b] = (replace(things[i], **{of: getattr(things[j], of)}) for i, j in ((a, b), (b, a)))
         assert replace(one.scene, things=tuple(things)) == other.scene
         assert all(held_out(twin.scene) == (split == "heldout") for twin in (one, other))
     assert twins(7) == twins(7) != twins(8)
@@ -88,6 +89,16 @@ def test_the_small_pictures_are_the_same_and_the_large_ones_are_not():
         one = twins(k)[0]
         whole = render(one.scene, 256)[0, :, y : y + 64, x : x + 64]
         torch.testing.assert_close(a["image"], whole, atol=1e-4, rtol=0)
+
+
+def test_of_whole_pictures_colours_and_materials_take_turns():
+    data = ToylandTwins(64, of=("color", "material"))
+    for number, of in enumerate(("color", "material", "color")):
+        one, other, _ = twins(number, of=of)
+        a, b = data[2 * number], data[2 * number + 1]
+        assert (a["caption"], b["caption"]) == (one.caption, other.caption) and "low" not in a
+        torch.testing.assert_close(a["image"], render(one.scene, 64)[0], atol=1e-5, rtol=0)
+        assert a["where"].shape == (16, 16) and 0 < a["where"].sum() < 200 and a["origin"].tolist() == [0, 0]
 
 
 def test_an_item_depends_on_seed_and_number_alone_and_travels_through_the_cache(tmp_path):

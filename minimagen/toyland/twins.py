@@ -1,4 +1,4 @@
-"""Twins: two scenes that differ in nothing but which of two things has which pattern.
+"""Twins: two scenes that differ in nothing but which of two things has which pattern; or colour, or material.
 
 At 64 px no pattern is to be seen, so that whoever enlarges such a picture can tell the two apart by the sentence alone.
 """
@@ -19,7 +19,8 @@ from minimagen.toyland.language import caption, nouns
 from minimagen.toyland.scene import Scene
 
 TRIES = 1024  # scenes looked at for one pair; of the world's own every third has two things of two patterns
-WORDINGS = 8  # captions looked at for one that says the patterns
+WORDINGS = 8  # captions looked at for one that says what is exchanged
+UNSAID = {"pattern": "plain", "material": "matte"}  # what a thing is of which nothing is said
 
 
 class Twin(NamedTuple):
@@ -30,40 +31,45 @@ class Twin(NamedTuple):
     spans: tuple[tuple[int, int], ...]  # the caption's characters: what is looked at first, then all else there is
 
 
-def twins(seed: int, split: str = "train") -> tuple[Twin, Twin, int]:
-    """Two scenes, and the thing to look at: one of the two whose patterns are exchanged."""
+def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, Twin, int]:
+    """Two scenes, and the thing to look at: one of two whose patterns are exchanged; or of="color", or "material"."""
     for number in range(TRIES):
         scene = random_scene(TRIES * seed + number, split)
-        for a, b in _exchangeable(scene):
-            other = _exchanged(scene, a, b)
-            if held_out(other) != (split == "heldout") or len({t.look for t in other.things}) < len(other.things):
+        for a, b in _exchangeable(scene, of):
+            other = _exchanged(scene, a, b, of)
+            if held_out(other) != (split == "heldout") or _alike(other):
                 continue
-            told = [_told(one, a, b) for one in (scene, other)]
+            told = [_told(one, a, b, of) for one in (scene, other)]
             if told[0] is not None and told[1] is not None:
                 return told[0], told[1], a
     raise ValueError(f"no twins among {TRIES} scenes")
 
 
-def _exchangeable(scene: Scene) -> Iterator[tuple[int, int]]:
-    things = scene.things
-    if len({t.look for t in things}) < len(things):  # alike things share a noun
+def _alike(scene: Scene) -> bool:
+    """Whether two things share shape and colour: words would hardly tell them apart, or one noun stands for both."""
+    return len({(t.shape, t.color) for t in scene.things}) < len(scene.things)
+
+
+def _exchangeable(scene: Scene, of: str) -> Iterator[tuple[int, int]]:
+    values = [getattr(t, of) for t in scene.things]
+    if _alike(scene):
         return
-    pairs = [(a, b) for a in range(len(things)) for b in range(len(things)) if things[a].pattern != things[b].pattern]
+    pairs = [(a, b) for a in range(len(values)) for b in range(len(values)) if values[a] != values[b]]
     random.Random(scene.seed).shuffle(pairs)
     yield from pairs
 
 
-def _exchanged(scene: Scene, a: int, b: int) -> Scene:
+def _exchanged(scene: Scene, a: int, b: int, of: str) -> Scene:
     things = list(scene.things)
-    things[a], things[b] = (replace(things[i], pattern=things[j].pattern) for i, j in ((a, b), (b, a)))
+    things[a], things[b] = (replace(things[i], **{of: getattr(things[j], of)}) for i, j in ((a, b), (b, a)))
     return replace(scene, things=tuple(things))
 
 
-def _told(scene: Scene, a: int, b: int) -> Twin | None:
-    """With the first caption that says the patterns of both, if there is one; that a thing is plain goes unsaid."""
+def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
+    """With the first caption that says it of both, if there is one; that a thing is plain may go unsaid."""
     for index in range(WORDINGS):
         text, named = caption(scene, index), nouns(scene, index)
-        if all("pattern" in named[i][1] or scene.things[i].pattern == "plain" for i in (a, b)):
+        if all(of in named[i][1] or getattr(scene.things[i], of) == UNSAID.get(of) for i in (a, b)):
             starts = {i: text.find(noun) for i, (noun, _) in named.items()}
             if min(starts.values()) >= 0:
                 spans = [(starts[i], starts[i] + len(named[i][0])) for i in sorted(named, key=lambda i: i != a)]
