@@ -95,6 +95,8 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
     dish = recipe(args.stage, None if args.preset is None else args.preset == "gpu")
     data = None
     if args.data is not None:
+        if getattr(args, "pairs", None):
+            raise ValueError("twins are Toyland's, and pictures of one's own have none: leave out --pairs, or --data")
         data = Folder(args.data, dish.size) if Path(args.data).is_dir() else shards(args.data, dish.size)
     encoder = args.text or (out if (out / "text_encoder").is_dir() else None)
     text = None if encoder is None else TextEncoder.from_pretrained(encoder)

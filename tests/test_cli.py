@@ -254,6 +254,11 @@ def test_every_option_reaches_the_recipe(stage, tmp_path, capsys, monkeypatch):
     }  # fmt: skip
 
 
+def test_twins_of_ones_own_pictures_are_refused(tmp_path, capsys):
+    code, _, err = run(capsys, "train", "sr256", "--out", tmp_path, "--data", tmp_path, "--pairs", "2", "--steps", "1")
+    assert code == 1 and "leave out --pairs" in err
+
+
 @pytest.mark.parametrize("stage", ["text", "judge"])
 def test_text_and_judge_are_trained_by_their_own(stage, tmp_path, capsys, monkeypatch):
     from minimagen import pretrain
