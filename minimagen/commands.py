@@ -93,9 +93,9 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
     from .text import TextEncoder
 
     dish = recipe(args.stage, None if args.preset is None else args.preset == "gpu")
-    data = None
+    data, pairs = None, getattr(args, "pairs", None)
     if args.data is not None:
-        if getattr(args, "pairs", None):
+        if pairs:
             raise ValueError("twins are Toyland's, and pictures of one's own have none: leave out --pairs, or --data")
         data = Folder(args.data, dish.size) if Path(args.data).is_dir() else shards(args.data, dish.size)
     encoder = args.text or (out if (out / "text_encoder").is_dir() else None)
@@ -104,7 +104,7 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
     options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     stage = f"unet_{dish.size}"
     place, begin = out / stage, None if args.begin is None else Path(args.begin) / stage
-    dish = dish if getattr(args, "pairs", None) is None else replace(dish, pairs=args.pairs)
+    dish = dish if pairs is None else replace(dish, pairs=pairs)
     if data is None and dish.cache is not None and device(None) == "cuda":  # which would wait for what is rendered
         for new in (new_data, new_twins) if dish.pairs else (new_data,):
             _fill(new(dish, args.cache or place / "cache", args.seed))

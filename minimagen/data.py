@@ -80,13 +80,13 @@ class ToylandImages(Dataset):
             return 0, 0
         from .toyland.compose import boxes
 
-        rng, room = random.Random(f"{self.seed}/{index}"), (self.size - self.crop) // GRID
+        rng = random.Random(f"{self.seed}/{index}")
         if rng.random() >= LOOKS:
+            room = (self.size - self.crop) // GRID
             return rng.randint(0, room) * GRID, rng.randint(0, room) * GRID
         box = rng.choice(boxes(self.scene(index)))
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        first = [self.size * m - self.crop * rng.uniform(0.25, 0.75) for m in middle]
-        x, y = (min(max(round(v / GRID), 0), room) * GRID for v in first)
+        x, y = (corner(self.size, self.crop, m, rng.uniform(0.25, 0.75)) for m in middle)
         return x, y
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -94,24 +94,37 @@ class ToylandImages(Dataset):
 
     def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
         from .toyland.language import captions
-        from .toyland.render import render
 
         scenes, windows = [self.scene(i) for i in indexes], None
         origins = [self.origin(i) for i in indexes]
         if self.crop is not None:
             windows = [tuple(v / self.size for v in (x, y, x + self.crop, y + self.crop)) for x, y in origins]
-        items: list[dict[str, Any]] = []
-        for image, scene in zip(render(scenes, self.size, windows, self.device), scenes, strict=True):  # type: ignore[arg-type]
+        items = rendered(scenes, self.size, windows, self.factor, self.device)
+        for item, scene in zip(items, scenes, strict=True):
             said = captions(scene, self.captions)
-            items.append({"image": image, "caption": said[0], "captions": said})
+            item |= {"caption": said[0], "captions": said}
         if self.crop is not None:
             for item, origin in zip(items, origins, strict=True):
                 item["origin"] = torch.tensor(origin)
-        if self.factor > 1:
-            small = render(scenes, self.size // self.factor, windows, self.device)  # type: ignore[arg-type]
-            for item, low in zip(items, small, strict=True):
-                item["low"] = low
         return items
+
+
+def corner(size: int, crop: int, middle: float, share: float) -> int:
+    """Where a window begins that has `middle`, in [0, 1] of the picture, at this share of its width; in GRID steps."""
+    return min(max(round((size * middle - crop * share) / GRID), 0), (size - crop) // GRID) * GRID
+
+
+def rendered(
+    scenes: Sequence[Scene], size: int, windows: Sequence[Any] | None, factor: int, device: str | torch.device = "cpu"
+) -> list[dict[str, Any]]:
+    """Each scene's "image", or a window of it, and its "low", the same view so many times smaller; factor 1 = none."""
+    from .toyland.render import render
+
+    items: list[dict[str, Any]] = [{"image": image} for image in render(scenes, size, windows, device)]
+    if factor > 1:
+        for item, low in zip(items, render(scenes, size // factor, windows, device), strict=True):
+            item["low"] = low
+    return items
 
 
 def batches(

@@ -142,10 +142,7 @@ def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
         factor=samples.FACTOR if recipe.network.enlarges else 1,
         seed=seed,
     )
-    if recipe.cache is None or cache is None:
-        return source
-    edge = recipe.crop or recipe.size
-    return Cached(source, Path(cache) / f"{recipe.size}px-{edge}-{seed}", recipe.cache, seed)
+    return _kept(source, recipe, cache, recipe.crop or recipe.size, seed)
 
 
 def new_twins(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
@@ -154,9 +151,13 @@ def new_twins(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
         source = ToylandTwins(recipe.size, TWINS, samples.FACTOR, seed=seed)
     else:
         source = ToylandTwins(recipe.size, of=("color", "material"), seed=seed)
+    return _kept(source, recipe, cache, "twins", seed)
+
+
+def _kept(source: Any, recipe: Recipe, cache: str | Path | None, kind: int | str, seed: int) -> Any:
     if recipe.cache is None or cache is None:
         return source
-    return Cached(source, Path(cache) / f"{recipe.size}px-twins-{seed}", recipe.cache, seed)
+    return Cached(source, Path(cache) / f"{recipe.size}px-{kind}-{seed}", recipe.cache, seed)
 
 
 def halved(recipe: Recipe) -> Recipe:
@@ -226,8 +227,7 @@ def cook(
         told = checkpoint.counts(out / "small" / checkpoint.NAME)
         before = {name: told[name] for name in before}
         stage.denoiser.unet.load_state_dict(Stage.from_pretrained(out / "small").denoiser.unet.state_dict())
-    losses: list[Tensor] = []
-    asides: list[dict[str, Tensor]] = []  # what was told by what stands beside the pictures
+    losses: list[dict[str, Tensor]] = []  # the pictures' loss, and what was told by what stands beside them
     shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()
     seen: int | None = None
     budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume, "out": out, "seed": seed}
@@ -235,16 +235,14 @@ def cook(
     with closing(train(stage, data, text=text, factor=samples.FACTOR, **budget, **settings)) as run:
         for step in run:
             step = replace(step, **{name: getattr(step, name) + value for name, value in before.items()})
-            losses.append(step.raw_loss)
-            asides.append(getattr(settings.get("beside"), "told", {}))
+            losses.append({"loss": step.raw_loss, **getattr(settings.get("beside"), "told", {})})
             if step.main and step.step % LOG_EVERY == 0:
                 speed = 0.0 if seen is None else (step.images - seen) / (time.monotonic() - begun)
                 seen, begun = step.images, time.monotonic()
-                row = {"step": step.step, "images": step.images, "loss": round(float(torch.stack(losses).mean()), 5)}
+                row: dict[str, float] = {"step": step.step, "images": step.images}
+                row |= {name: round(float(torch.stack([one[name] for one in losses]).mean()), 5) for name in losses[0]}
                 row |= {"lr": round(step.lr, 8), "seconds": round(step.seconds), "images_per_second": round(speed, 1)}
-                row |= {name: round(float(torch.stack([one[name] for one in asides]).mean()), 5) for name in asides[0]}
                 losses.clear()
-                asides.clear()
                 log(out, row)
             if step.main and time.monotonic() - shown > 60 * recipe.show_every:
                 shown = time.monotonic()

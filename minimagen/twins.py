@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .data import GRID, collate
+from .data import GRID, collate, corner, rendered
 from .fused import norm_act, tokens_of
 from .layers import Attention
 from .objective import Task
@@ -55,35 +55,27 @@ class ToylandTwins(Dataset):
 
     def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
         from .toyland.compose import box_of
-        from .toyland.render import render
         from .toyland.twins import shown, twins
 
-        items: list[dict[str, Any]] = []
+        told: list[dict[str, Any]] = []
         scenes, windows = [], []
         for index in indexes:
             number = index // 2
             *both, thing = twins((self.seed << 30) + number, of=self.of[number % len(self.of)])
             one, rng = both[index % 2], random.Random(f"{self.seed}/{number}")
             u0, v0, u1, v1 = box_of(one.scene.things[thing])
-            x, y = (self._corner(middle, rng.uniform(0.3, 0.7)) for middle in ((u0 + u1) / 2, (v0 + v1) / 2))
+            x, y = (
+                corner(self.size, self.crop, middle, rng.uniform(0.3, 0.7)) for middle in ((u0 + u1) / 2, (v0 + v1) / 2)
+            )
             u, v = ((low + GRID / 2 + torch.arange(0, self.crop, GRID)) / self.size for low in (x, y))
             where = shown(one.scene, thing, torch.stack(torch.broadcast_tensors(u[None], v[:, None]), -1))
             nouns = torch.full((NOUNS, 2), -1)
             nouns[: len(one.spans)] = torch.tensor(one.spans)
-            items.append({"caption": one.caption, "origin": torch.tensor([x, y]), "nouns": nouns, "where": where})
+            told.append({"caption": one.caption, "origin": torch.tensor([x, y]), "nouns": nouns, "where": where})
             scenes.append(one.scene)
             windows.append(tuple(edge / self.size for edge in (x, y, x + self.crop, y + self.crop)))
-        sizes = {"image": self.size} | ({"low": self.size // self.factor} if self.factor > 1 else {})
-        for name, edge in sizes.items():
-            for item, picture in zip(items, render(scenes, edge, windows), strict=True):  # type: ignore[arg-type]
-                item[name] = picture
-        return items
-
-    def _corner(self, middle: float, share: float) -> int:
-        """Where a window begins that has a thing's middle at this share of its width: a multiple of GRID."""
-        return (
-            min(max(round((self.size * middle - self.crop * share) / GRID), 0), (self.size - self.crop) // GRID) * GRID
-        )
+        pictures = rendered(scenes, self.size, windows, self.factor)
+        return [one | picture for one, picture in zip(told, pictures, strict=True)]
 
 
 class Twins:

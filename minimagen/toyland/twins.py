@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minimagen.toyland.compose import box_of, boxes, random_scene
+from minimagen.toyland.compose import boxes, random_scene
 from minimagen.toyland.heldout import held_out
 from minimagen.toyland.language import caption, nouns
 from minimagen.toyland.scene import Scene
@@ -85,8 +85,9 @@ def shown(scene: Scene, thing: int, points: Tensor) -> Tensor:
         return ((points >= low) & (points < high)).all(-1)
 
     depths = [t.z - 0.01 * t.y for t in scene.things] + ([scene.sign[1]] if scene.word else [])
-    found = within(box_of(scene.things[thing]))
-    for depth, box in zip(depths, boxes(scene), strict=True):
+    every = boxes(scene)
+    found = within(every[thing])
+    for depth, box in zip(depths, every, strict=True):
         if depth < depths[thing]:
             found &= ~within(box)
     return found
