@@ -33,6 +33,7 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:  # no closure: a step's gradient is there already
         matrices = self.param_groups[0]
+        alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         for p in matrices["params"]:
             if p.grad is None:
                 continue
@@ -41,9 +42,12 @@ class Muon(torch.optim.AdamW):
                 state |= {"moving": torch.zeros_like(p), "step": torch.zeros(())}
             state["step"] += 1  # which AdamW asks for when it loads
             moving = state["moving"].lerp_(p.grad, 1 - matrices["momentum"])
-            u = orthogonal(p.grad.lerp(moving, matrices["momentum"]).flatten(1))
-            p.add_(u.view_as(p), alpha=-0.2 * matrices["lr"] * max(u.shape) ** 0.5)
+            way = p.grad.lerp(moving, matrices["momentum"]).flatten(1)
+            alike.setdefault(tuple(way.shape), []).append((p, way))
             p.grad = None  # AdamW passes over what has no gradient
+        for shape, some in alike.items():  # together: a GPU is otherwise busy with being told what to do
+            for (p, _), u in zip(some, orthogonal(torch.stack([way for _, way in some])), strict=True):
+                p.add_(u.view_as(p), alpha=-0.2 * matrices["lr"] * max(shape) ** 0.5)
         return super().step()
 
 
@@ -57,14 +61,17 @@ def optimizer_of(network: nn.Module, name: str, lr: float, betas: tuple[float, f
 
 
 def orthogonal(x: Tensor, rounds: int = 5) -> Tensor:
-    """U Vᵀ of x = U Σ Vᵀ, nearly: singular values come to lie between 0.7 and 1.2.
+    """U Vᵀ of x = U Σ Vᵀ, nearly: singular values come to lie between 0.7 and 1.2. Of one matrix, or of several alike.
 
     In bfloat16, which is enough, where the processor computes it fast.
     """
     a, b, c = QUINTIC
-    y = x.T if x.shape[0] > x.shape[1] else x
-    y = (y / y.norm().clamp(min=1e-7)).to(torch.bfloat16 if fast_bf16(x.device) else torch.float32)
+    tall = x.shape[-2] > x.shape[-1]
+    y = x.mT if tall else x
+    y = (y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)).to(
+        torch.bfloat16 if fast_bf16(x.device) else torch.float32
+    )
     for _ in range(rounds):
-        square = y @ y.T
+        square = y @ y.mT
         y = a * y + (b * square + c * square @ square) @ y
-    return (y.T if x.shape[0] > x.shape[1] else y).to(x.dtype)
+    return (y.mT if tall else y).to(x.dtype)

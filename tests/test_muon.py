@@ -37,6 +37,7 @@ def test_orthogonal_keeps_the_directions_and_evens_the_lengths(shape):
     assert (inside - torch.diag(inside.diagonal())).abs().max() < 0.03
     torch.testing.assert_close(orthogonal(1000 * x), y, rtol=0, atol=0.03)  # whatever the gradient's length
     assert not orthogonal(torch.zeros(3, 4)).any()
+    torch.testing.assert_close(orthogonal(torch.stack([x, 3 * x]))[1], y, rtol=0, atol=0.03)  # several at once
 
 
 def test_matrices_go_as_pytorchs_muon_takes_them_and_the_rest_as_adamw():
