@@ -54,7 +54,7 @@ class ToylandTwins(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        from .toyland.compose import box_of
+        from .toyland.compose import boxes
         from .toyland.twins import shown, twins
 
         told: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ class ToylandTwins(Dataset):
             number = index // 2
             *both, thing = twins((self.seed << 30) + number, of=self.of[number % len(self.of)])
             one, rng = both[index % 2], random.Random(f"{self.seed}/{number}")
-            u0, v0, u1, v1 = box_of(one.scene.things[thing])
+            u0, v0, u1, v1 = boxes(one.scene)[thing]
             x, y = (
                 corner(self.size, self.crop, middle, rng.uniform(0.3, 0.7)) for middle in ((u0 + u1) / 2, (v0 + v1) / 2)
             )
@@ -100,12 +100,12 @@ class Twins:
         half_sum, half_difference = (error[0::2] + error[1::2]) / 2, (error[0::2] - error[1::2]) / 2
         if not scores:
             raise ValueError("twins differ in what is told of them alone: they need a network that attends to text")
-        asked = unlike(scores, batch["where"].to(device), *self._words(batch, scores[0].shape[-1]))
+        asked = unlike(scores, batch["where"].to(device), *self.words(batch, scores[0].shape[-1]))
         same, apart = half_sum.square().mean(), half_difference.square().mean()
         self.told = {name: v.detach() for name, v in (("same", same), ("apart", apart), ("asked", asked))}
         return self.drawn * (same + self.apart * apart) + self.asked * asked
 
-    def _words(self, batch: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
+    def words(self, batch: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
         """(B, length) each: which tokens belong to what is looked at, and which to all else."""
         own, others = [], []
         for caption, nouns in zip(batch["caption"], batch["nouns"].tolist(), strict=True):

@@ -17,9 +17,10 @@ from minimagen.objective import Task, dice, losses, spread_times
 from minimagen.resources import data_folder
 from minimagen.schedule import CosineSchedule
 from minimagen.text import TextEncoder
-from minimagen.toyland.compose import random_scene
+from minimagen.toyland.compose import OPPOSITE, SIGN, free, random_scene, relations
 from minimagen.toyland.heldout import held_out
 from minimagen.toyland.language import caption, nouns
+from minimagen.toyland.parsing import parse
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import Scene, Thing
 from minimagen.toyland.twins import shown, twins
@@ -49,6 +50,78 @@ def test_twins_differ_in_nothing_but_what_two_things_exchange(split, of):
         assert replace(one.scene, things=tuple(things)) == other.scene
         assert all(held_out(twin.scene) == (split == "heldout") for twin in (one, other))
     assert twins(7) == twins(7) != twins(8)
+
+
+def test_shapes_and_sizes_are_exchanged_where_there_is_room_for_both():
+    for of in ("shape", "size"):
+        for seed in range(40):
+            one, other, thing = twins(seed, of=of)
+            a, b = (i for i, (t, o) in enumerate(zip(one.scene.things, other.scene.things)) if t != o)
+            assert thing in (a, b) and free(other.scene) and not held_out(other.scene)
+            t, o = one.scene.things, other.scene.things
+            assert (getattr(t[a], of), getattr(t[b], of)) == (getattr(o[b], of), getattr(o[a], of))
+            assert all(replace(t[i], **{of: getattr(o[i], of)}) == o[i] for i in (a, b))
+
+
+def test_changing_places_turns_the_relation_round_and_the_caption_tells_it():
+    for seed in range(60):
+        one, other, _ = twins(seed, of="place")
+        assert [t.look for t in one.scene.things] == [t.look for t in other.scene.things]
+        assert [(t.x, t.z) for t in one.scene.things] == [(t.x, t.z) for t in other.scene.things[::-1]]
+        ((_, said, _),) = relations(one.scene)[:1]
+        ((_, turned, _),) = relations(other.scene)[:1]
+        assert turned == OPPOSITE[said]
+        for twin in (one, other):
+            told = parse(twin.caption)
+            places = [
+                next(i for i, t in enumerate(one.scene.things) if t.shape == d.shape and d.color in (None, t.color))
+                for d in told.things
+            ]
+            ((i, relation, j),) = told.relations
+            assert (places[i], relation, places[j]) in relations(twin.scene)
+
+
+def test_one_of_two_lacks_a_thing_that_nothing_stands_on():
+    for seed in range(60):
+        one, other, thing = twins(seed, of="number")
+        assert thing == 0 and len(other.scene.things) == len(one.scene.things) - 1
+        assert all(t in one.scene.things and t.y == 0 for t in other.scene.things)
+        assert one.caption != other.caption and len(other.spans) <= len(one.spans)
+
+
+def test_a_word_has_another_letter_or_two_changed_places_and_is_looked_at_in_quotes():
+    replaced = 0
+    for seed in range(60):
+        one, other, thing = twins(seed, of="word")
+        a, b = one.scene.word, other.scene.word
+        changed = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+        assert thing == SIGN and replace(other.scene, word=a) == one.scene
+        assert len(changed) == 1 or (len(changed) == 2 and sorted(a) == sorted(b))
+        replaced += len(changed) == 1
+        for twin in (one, other):
+            assert twin.caption[slice(*twin.spans[0])] == f'"{twin.scene.word.lower()}"'
+    assert 15 < replaced < 50
+    with pytest.raises(ValueError, match="not in 'weight'"):
+        twins(0, of="weight")
+
+
+def test_a_sign_is_looked_at_where_its_board_is():
+    data = ToylandTwins(64, of=("word",))
+    for k in range(4):
+        a, b = data[2 * k], data[2 * k + 1]
+        changed = (a["image"] - b["image"]).abs().amax(0) > 0.2
+        cells = changed.unflatten(1, (16, 4)).unflatten(0, (16, 4)).any(3).any(1)
+        assert 0 < cells.sum() and not (cells & ~a["where"]).any() and torch.equal(a["where"], b["where"])
+
+
+def test_free_is_what_stands_in_the_picture_and_apart():
+    alone = Scene((Thing("cube", "red", "small", x=-1.5), Thing("ring", "blue", "small", x=1.5)))
+    assert free(alone)
+    for x in (-1.2, 9.0):  # in the other thing, and outside the picture
+        assert not free(replace(alone, things=(alone.things[0], replace(alone.things[1], x=x))))
+    assert not free(replace(alone, things=(alone.things[0], replace(alone.things[1], y=1.0))))
+    behind = replace(alone, things=(Thing("cube", "red", "large", z=-2.0), Thing("ring", "blue", "small", z=1.5)))
+    assert not free(behind)
 
 
 def test_captions_say_the_patterns_and_the_spans_say_where():

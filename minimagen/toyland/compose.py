@@ -194,6 +194,15 @@ def _apart(t: Thing, others: list[Thing], gap: float = 0.12) -> bool:
     return all(camera.clearance(t.x, t.z, o.x, o.z) >= r + camera.radius(o.shape, o.size) for o in others)
 
 
+def free(scene: Scene) -> bool:
+    """Whether all things stand on the floor, in the picture and apart, and none hides much of another or of a sign."""
+    things, found = list(scene.things), boxes(scene)
+    if any(t.y > 0 or not camera.inside(box) for t, box in zip(things, found)):
+        return False
+    alone = all(_apart(t, things[:i]) for i, t in enumerate(things))
+    return alone and all(camera.overlap(box, other) <= 0.1 for i, box in enumerate(found) for other in found[:i])
+
+
 def _scatter(rng: random.Random, things: list[Thing], spread: float = 1.0, gap: float = 0.015) -> list[Thing] | None:
     """Things on the floor, one after another where there is room: apart on the floor, and in the picture by a gap."""
     placed: list[Thing] = []

@@ -97,6 +97,11 @@ def nouns(scene: Scene, index: int = 0) -> dict[int, tuple[str, dict[str, str]]]
     return {e.index: (e.noun, said.get(e.index, {})) for e in _begun(rng, scene, told)[1]}
 
 
+def says_relation(scene: Scene, index: int = 0) -> bool:
+    """Whether `caption(scene, index)` is to say how two things stand to each other, if that is clear."""
+    return _told(scene, index)[1].related
+
+
 def _told(scene: Scene, index: int) -> tuple[random.Random, Content]:
     rng = random.Random(1009 * scene.seed + index + 1)
     return rng, content(rng, scene)

@@ -1,6 +1,13 @@
-"""Twins: two scenes that differ in nothing but which of two things has which pattern; or colour, or material.
+"""Twins: two scenes that differ in one thing that is told, and in nothing else.
 
-At 64 px no pattern is to be seen, so that whoever enlarges such a picture can tell the two apart by the sentence alone.
+    pattern, color, material     exchanged by two things, which stay where they are
+    shape, size                  the same, where the picture still has room for both
+    place                        two things on the floor change places, and left of becomes right of
+    number                       in one of the two a thing is missing
+    word                         two letters on the sign changed places, or one is another
+
+At 64 px no pattern is to be seen, so that whoever enlarges such a picture can tell the two apart by the sentence alone;
+whoever draws the 64 px from noise can tell nothing else apart, either.
 """
 
 from __future__ import annotations
@@ -13,11 +20,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minimagen.toyland.compose import boxes, random_scene
+from minimagen.toyland import camera
+from minimagen.toyland.compose import SIGN, boxes, free, random_scene, relations
 from minimagen.toyland.heldout import held_out
-from minimagen.toyland.language import caption, nouns
+from minimagen.toyland.language import caption, nouns, says_relation
 from minimagen.toyland.scene import Scene
 
+KINDS = ("pattern", "color", "material", "shape", "size", "place", "number", "word")
 TRIES = 1024  # scenes looked at for one pair; of the world's own every third has two things of two patterns
 WORDINGS = 8  # captions looked at for one that says what is exchanged
 UNSAID = {"pattern": "plain", "material": "matte"}  # what a thing is of which nothing is said
@@ -32,12 +41,13 @@ class Twin(NamedTuple):
 
 
 def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, Twin, int]:
-    """Two scenes, and the thing to look at: one of two whose patterns are exchanged; or of="color", or "material"."""
+    """Two scenes that differ in one of KINDS, and the thing to look at: one of those that differ, or SIGN."""
+    if of not in KINDS:
+        raise ValueError(f"twins differ in {', '.join(KINDS)}, not in {of!r}")
     for number in range(TRIES):
         scene = random_scene(TRIES * seed + number, split)
-        for a, b in _exchangeable(scene, of):
-            other = _exchanged(scene, a, b, of)
-            if held_out(other) != (split == "heldout") or _alike(other):
+        for other, a, b in _others(scene, of):
+            if held_out(other) != (split == "heldout"):
                 continue
             told = [_told(one, a, b, of) for one in (scene, other)]
             if told[0] is not None and told[1] is not None:
@@ -45,36 +55,84 @@ def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, T
     raise ValueError(f"no twins among {TRIES} scenes")
 
 
+def _others(scene: Scene, of: str) -> Iterator[tuple[Scene, int, int]]:
+    """Scenes that differ from this in one thing; what is to be looked at, and what else must be told of in both."""
+    rng, things = random.Random(scene.seed), range(len(scene.things))
+    if of == "word":
+        if scene.word is not None:
+            yield replace(scene, word=_misspelt(rng, scene.word)), SIGN, SIGN
+        return
+    if of == "number":
+        for a in rng.sample(things, len(things)):
+            rest = tuple(t for i, t in enumerate(scene.things) if i != a)
+            if len(rest) and all(t.y == 0 for t in rest):
+                yield replace(scene, things=rest), 0, 0
+        return
+    if _alike(scene):
+        return
+    pairs = [(a, b) for a in things for b in things if a != b]
+    rng.shuffle(pairs)
+    for a, b in pairs:
+        if of == "place":
+            other = _exchanged(scene, a, b, "x", "z")
+            if len(things) > 2 or scene.word or not relations(scene) or not relations(other):
+                continue
+        elif getattr(scene.things[a], of) != getattr(scene.things[b], of):
+            other = _exchanged(scene, a, b, of)
+        else:
+            continue
+        if not _alike(other) and (of in ("pattern", "color", "material") or free(other)):
+            yield other, a, b
+
+
 def _alike(scene: Scene) -> bool:
     """Whether two things share shape and colour: words would hardly tell them apart, or one noun stands for both."""
     return len({(t.shape, t.color) for t in scene.things}) < len(scene.things)
 
 
-def _exchangeable(scene: Scene, of: str) -> Iterator[tuple[int, int]]:
-    values = [getattr(t, of) for t in scene.things]
-    if _alike(scene):
-        return
-    pairs = [(a, b) for a in range(len(values)) for b in range(len(values)) if values[a] != values[b]]
-    random.Random(scene.seed).shuffle(pairs)
-    yield from pairs
-
-
-def _exchanged(scene: Scene, a: int, b: int, of: str) -> Scene:
+def _exchanged(scene: Scene, a: int, b: int, *names: str) -> Scene:
     things = list(scene.things)
-    things[a], things[b] = (replace(things[i], **{of: getattr(things[j], of)}) for i, j in ((a, b), (b, a)))
+    for i, j in ((a, b), (b, a)):
+        things[i] = replace(things[i], **{name: getattr(scene.things[j], name) for name in names})
     return replace(scene, things=tuple(things))
+
+
+def _misspelt(rng: random.Random, word: str) -> str:
+    """The word with two letters in each other's place, or with another letter in place of one; as wide as it was."""
+    while True:
+        letters = list(word)
+        i, j = rng.randrange(len(word)), rng.randrange(len(word))
+        if rng.random() < 0.5:
+            letters[i], letters[j] = letters[j], letters[i]
+        else:
+            letters[i] = chr(65 + rng.randrange(26))
+        other = "".join(letters)
+        if other != word and camera.board_width(other) == camera.board_width(word):
+            return other
 
 
 def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
     """With the first caption that says it of both, if there is one; that a thing is plain may go unsaid."""
     for index in range(WORDINGS):
-        text, named = caption(scene, index), nouns(scene, index)
-        if all(of in named[i][1] or getattr(scene.things[i], of) == UNSAID.get(of) for i in (a, b)):
-            starts = {i: text.find(noun) for i, (noun, _) in named.items()}
+        text, named = caption(scene, index), {i: noun for i, (noun, _) in nouns(scene, index).items()}
+        if of == "word":
+            named[SIGN] = f'"{(scene.word or "").lower()}"'  # what is spelled is to be looked at, letter by letter
+        if _says(scene, index, a, b, of):
+            starts = {i: text.find(noun) for i, noun in named.items()}
             if min(starts.values()) >= 0:
-                spans = [(starts[i], starts[i] + len(named[i][0])) for i in sorted(named, key=lambda i: i != a)]
+                spans = [(starts[i], starts[i] + len(named[i])) for i in sorted(named, key=lambda i: i != a)]
                 return Twin(scene, text, tuple(spans))
     return None
+
+
+def _says(scene: Scene, index: int, a: int, b: int, of: str) -> bool:
+    """Whether the caption of this index tells the scene from its twin."""
+    if of in ("number", "word"):  # no caption leaves a thing out, or the word
+        return True
+    if of == "place":
+        return says_relation(scene, index)
+    said = nouns(scene, index)
+    return all(of in said[i][1] or getattr(scene.things[i], of) == UNSAID.get(of) for i in (a, b))
 
 
 def shown(scene: Scene, thing: int, points: Tensor) -> Tensor:
