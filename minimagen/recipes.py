@@ -31,7 +31,9 @@ from .twins import ToylandTwins, Twins
 from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 LOG_EVERY = 50  # steps
-TWINS = 64  # pixels of twins' windows
+# Of the base's twins each kind is as frequent as it stands here.
+TWINS = ("color", "shape", "place", "material", "word", "color", "number", "shape", "size", "place", "material", "word")
+WINDOW = 64  # pixels of the windows that an enlarging stage's twins are
 # The fields of a Recipe that are options of `train`.
 TRAINED = "batch lr warmup decay weight shift optimizer drop ema crop stretched noisiest".split()
 
@@ -94,6 +96,7 @@ CPU = {
         optimizer="muon",
         shift=2.0,
         ema=0.998,
+        pairs=16,
         small=0.15,
         cache=60_000,
         drawing={"steps": 16, "guidance": 3.0, "threshold": Dynamic()},
@@ -111,7 +114,7 @@ CPU = {
     ),
 }
 GPU = {  # larger batches, the same minutes or fewer; the processors fill the cache first, for they render ahead of it
-    "base": replace(CPU["base"], minutes=60, batch=256, warmup=1000, ema=0.9998),
+    "base": replace(CPU["base"], minutes=60, batch=256, pairs=128, warmup=1000, ema=0.9998),
     "sr256": replace(CPU["sr256"], minutes=30, batch=128, pairs=128),
     "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256),
 }
@@ -148,9 +151,9 @@ def new_data(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
 def new_twins(recipe: Recipe, cache: str | Path | None, seed: int = 0) -> Any:
     """The twins that stand beside the recipe's pictures, rendered once or as they are needed."""
     if recipe.network.enlarges:
-        source = ToylandTwins(recipe.size, TWINS, samples.FACTOR, seed=seed)
+        source = ToylandTwins(recipe.size, WINDOW, samples.FACTOR, seed=seed)
     else:
-        source = ToylandTwins(recipe.size, of=("color", "material"), seed=seed)
+        source = ToylandTwins(recipe.size, of=TWINS, seed=seed)
     return _kept(source, recipe, cache, "twins", seed)
 
 

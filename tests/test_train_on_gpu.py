@@ -1,0 +1,143 @@
+"""Training as a GPU does it: what the renderers write, what is drawn from it, the losses in closed form, going on."""
+
+import json
+
+import pytest
+import torch
+
+from minimagen.cascade import Stage
+from minimagen.conditioning import Cond, Text
+from minimagen.data import ToylandImages
+from minimagen.denoiser import Denoiser
+from minimagen.files import load_tensors
+from minimagen.resources import data_folder
+from minimagen.schedule import CosineSchedule
+from minimagen.text import TextEncoder
+from minimagen.twins import ToylandTwins
+from minimagen.unet import UNet, UNetConfig
+from tools import train_on_gpu
+from tools.train_on_gpu import CAPTIONS, SEED, TWINS, Pool, apart_counts, batch_of, losses_of, main, write_chunk
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def text():
+    return TextEncoder.from_pretrained(data_folder())
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory, text):
+    folder = tmp_path_factory.mktemp("run") / "rendered"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_on_gpu, "CHUNK", 8)
+        for turn in range(2):
+            write_chunk(folder, turn, text)
+    return folder
+
+
+@pytest.fixture
+def stage(text):
+    torch.manual_seed(0)
+    config = UNetConfig(
+        channels=(8, 16), layers=(1, 1), attention=("none", "text"), head_dim=8, groups=4, text_dim=text.dim
+    )
+    return Stage(Denoiser(UNet(config), CosineSchedule(), "v"), 64, steps=2)
+
+
+def pools(folder):
+    found = {name: Pool(folder, name, CPU) for name in ("images", "pairs")}
+    for pool in found.values():
+        pool.look()
+    return found
+
+
+def test_a_chunk_holds_what_the_data_give_and_a_pool_what_the_chunks_hold(rendered, text):
+    pool = Pool(rendered, "images", CPU)
+    pool.look(most=1)
+    assert pool.count == 8
+    pool.look()
+    pool.look()
+    assert pool.count == 16
+    data = ToylandImages(64, captions=CAPTIONS, seed=SEED)
+    for i in (0, 3, 9):
+        item = data[i]
+        assert (pool.rows["images"][i].float() / 127.5 - 1 - item["image"]).abs().max() <= 1 / 127.5
+        assert torch.equal(pool.rows["ids"][i].long(), text.ids(item["captions"])[0])
+    pairs, twins = load_tensors(rendered / "pairs-000001.safetensors"), ToylandTwins(64, of=TWINS, seed=SEED)
+    for i in (8, 11):
+        item = twins[i]
+        assert torch.equal(pairs["where"][i - 8], item["where"])
+        assert torch.equal(pairs["ids"][i - 8].long(), text.ids(item["caption"])[0][0])
+        own = [text.tokens(item["caption"])[k] for k in pairs["own"][i - 8].nonzero().flatten()]
+        a, b = item["nouns"][0].tolist()
+        assert "".join(own).replace("▁", " ").strip() == item["caption"][a:b].strip()
+        assert not (pairs["own"][i - 8] & pairs["others"][i - 8]).any()
+
+
+def test_both_of_two_have_one_noise_and_one_time_and_pictures_of_the_pool(rendered, text, stage):
+    torch.manual_seed(0)
+    found, n = pools(rendered), 5
+    batch = batch_of(found, stage, text, text([""]).tokens, n, 4)
+    assert len(batch.z) == len(batch.t) == n + 8 and len(batch.own) == len(batch.where) == 8
+    alpha, sigma = stage.denoiser.schedule(batch.t, like=batch.z)
+    x, eps = alpha * batch.z - sigma * batch.target, sigma * batch.z + alpha * batch.target
+    assert torch.equal(batch.t[n::2], batch.t[n + 1 :: 2]) and len(batch.t.unique()) == n + 4
+    torch.testing.assert_close(eps[n::2], eps[n + 1 :: 2], atol=1e-4, rtol=0)
+    assert (eps[0] - eps[1]).abs().max() > 1 and abs(float(eps.std()) - 1) < 0.02
+    every = found["pairs"].rows["images"][:16].float() / 127.5 - 1
+    places = [(every - one).abs().amax((1, 2, 3)).argmin() for one in x[n:]]
+    assert all(a % 2 == 0 and b == a + 1 for a, b in zip(places[::2], places[1::2], strict=True))
+    torch.testing.assert_close(every[torch.stack(places)], x[n:], atol=1e-3, rtol=0)
+
+
+def test_one_in_ten_captions_is_the_null_text_and_never_a_twins(rendered, text, stage):
+    torch.manual_seed(0)
+    null, n = text([""]).tokens, 300
+    tokens = batch_of(pools(rendered), stage, text, null, n, 20).tokens
+    empty = (tokens - null).abs().amax((1, 2)) == 0
+    assert 15 <= int(empty[:n].sum()) <= 50 and not empty[n:].any()
+
+
+def test_the_losses_of_a_network_that_returns_zeros_are_the_targets(rendered, text, stage):
+    torch.manual_seed(0)
+    batch = batch_of(pools(rendered), stage, text, text([""]).tokens, 3, 2)
+    plain, same, apart, asked = losses_of(stage, batch, 3)
+    v = batch.target
+    torch.testing.assert_close(plain, v[:3].square().mean())
+    sums, differences = ((v[3] + v[4]) / 2, (v[5] + v[6]) / 2), ((v[3] - v[4]) / 2, (v[5] - v[6]) / 2)
+    torch.testing.assert_close(same, torch.stack(sums).square().mean())
+    torch.testing.assert_close(apart, torch.stack(differences).square().mean())
+    assert 0 < float(asked.detach()) < 5
+    out = stage.denoiser.unet(batch.z, batch.t, Cond(Text(batch.tokens)))
+    assert not out.any()
+
+
+def test_the_difference_counts_more_at_first():
+    assert [apart_counts(p) for p in (0, 0.5, 0.7, 0.9, 1)] == pytest.approx([6, 6, 3.5, 1, 1])
+
+
+def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train_on_gpu, "LOG_EVERY", 1)
+    stage.save_pretrained(tmp_path / "begin")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "rendered").symlink_to(rendered)
+    call = [str(out), "--begin", str(tmp_path / "begin"), "--minutes", "0.2", "--batch", "4", "--pairs", "2"]
+    main([*call, "--renderers", "0", "--stop", "0.02"])
+    first = len((out / "log.jsonl").read_text().splitlines())
+    main([*call, "--renderers", "0", "--stop", "0.02"])
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert 0 < first < len(rows) and [row["steps"] for row in rows] == list(range(1, len(rows) + 1))
+    assert all(row["images"] == 8 * row["steps"] for row in rows)
+    assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
+    trained = Stage.from_pretrained(out)
+    assert trained.about["gpu"]["steps"] == rows[-1]["steps"]
+    kept = torch.load(out / "state.pt", weights_only=True)
+    raw = load_tensors(out / "model.safetensors")
+    assert all(value.dtype == torch.float16 for value in raw.values() if value.is_floating_point())
+    weight = trained.denoiser.unet.state_dict()["conv_in.weight"]
+    torch.testing.assert_close(weight, kept["average"]["conv_in.weight"].half().float())
+    assert (weight - stage.denoiser.unet.state_dict()["conv_in.weight"]).abs().max() > 0
+    assert list((out / "samples").glob("*.png"))

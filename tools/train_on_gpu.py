@@ -1,0 +1,281 @@
+"""Train the 64 px stage on a GPU from where it stands, beside twins of every kind, as fast as the card can be fed.
+
+python -m tools.train_on_gpu runs/gpu --minutes 8 --renderers 15
+python -m tools.train_on_gpu runs/gpu --minutes 8 --stop 1        # a part of it; the next call goes on
+python -m tools.train_on_gpu runs/try --minutes 1 --batch 16 --pairs 8 --renderers 2        # on a CPU, to try it
+
+`minimagen train` is for any machine. A GPU takes thousands of pictures a second, and all else has to stand aside: other
+processes render without end, and write pictures, token ids and the places of noun phrases in chunks; what they have
+written so far lies on the card, where a batch is drawn from it; one generator makes all noise. So a run cannot be
+repeated bit for bit. The stage in `out` is in half precision, with averaged weights, as it ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minimagen import files, samples
+from minimagen.cascade import Stage
+from minimagen.conditioning import Cond, Text
+from minimagen.data import ToylandImages, collate
+from minimagen.fused import fast_bf16
+from minimagen.muon import optimizer_of
+from minimagen.objective import spread_times
+from minimagen.recipes import TWINS
+from minimagen.resources import data_folder
+from minimagen.stored import save_stage
+from minimagen.text import TextEncoder
+from minimagen.training import EMA, TrainStep, lr_factor
+from minimagen.twins import ToylandTwins, Twins, attended, unlike
+
+CAPTIONS = 8  # ways of saying each picture
+CHUNK = 256  # pictures a file
+SEED = 77  # of scenes that no other training has seen
+APART = 6.0, 1.0  # what the twins' half difference counts: in the first half, and in the last tenth
+DRAWN, ASKED = 0.7, 0.15  # what the twins' error counts, and the attention's question
+LOOK_EVERY, LOG_EVERY, SAVE_EVERY = 20, 50, 60  # steps, steps, seconds
+
+
+# What is rendered
+
+
+def render(folder: Path, number: int, count: int) -> None:
+    """Chunk after chunk without end: those of renderer `number` of `count`."""
+    torch.set_num_threads(1)
+    text = TextEncoder.from_pretrained(data_folder())
+    for turn in range(number, 1 << 30, count):
+        write_chunk(folder, turn, text)
+
+
+def write_chunk(folder: Path, turn: int, text: TextEncoder) -> None:
+    """One file of pictures with token ids of CAPTIONS captions each, and one of twins, with what `unlike` asks for."""
+    images, pairs = ToylandImages(64, captions=CAPTIONS, seed=SEED), ToylandTwins(64, of=TWINS, seed=SEED)
+    parts = [range(k, min(k + 32, (turn + 1) * CHUNK)) for k in range(turn * CHUNK, (turn + 1) * CHUNK, 32)]
+
+    def pixels(items: list[dict[str, Any]]) -> Tensor:
+        return torch.stack([((one["image"] + 1) * 127.5).round().byte() for one in items])
+
+    items = [one for part in parts for one in images.__getitems__(part)]
+    said = [[one["captions"][i % len(one["captions"])] for i in range(CAPTIONS)] for one in items]
+    ids = torch.stack([text.ids(captions)[0] for captions in said]).short()
+    files.save_tensors(folder / f"images-{turn:06d}.safetensors", {"images": pixels(items), "ids": ids})
+
+    items = [one for part in parts for one in pairs.__getitems__(part)]
+    batch = collate(items)
+    own, others = Twins(pairs, text, CHUNK // 2).words(batch, text.max_tokens)
+    found = {"images": pixels(items), "ids": text.ids(batch["caption"])[0].short(), "where": batch["where"]}
+    files.save_tensors(folder / f"pairs-{turn:06d}.safetensors", found | {"own": own, "others": others})
+
+
+@contextmanager
+def renderers(folder: Path, count: int) -> Iterator[None]:
+    """So many processes that render meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tools.train_on_gpu", str(folder), "--renderers", str(count), "--render"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    helpers = [subprocess.Popen([*command, str(i)], env=environment) for i in range(count)]
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.terminate()
+
+
+@dataclass
+class Pool:
+    """What the renderers have written so far, on the device."""
+
+    folder: Path
+    name: str  # "images" or "pairs"
+    device: torch.device
+    count: int = 0
+    known: set[str] = field(default_factory=set)
+    rows: dict[str, Tensor] = field(default_factory=dict)
+
+    def look(self, most: int = 64) -> None:
+        """Takes in what is new, at most so many chunks."""
+        found = sorted(f.name for f in self.folder.glob(f"{self.name}-*.safetensors") if f.name not in self.known)
+        for name in found[:most]:
+            self.known.add(name)
+            tensors = files.load_tensors(self.folder / name)
+            end = self.count + len(tensors["images"])
+            for k, value in tensors.items():
+                room = self.rows.get(k)
+                if room is None or end > len(room):
+                    room = torch.empty(2 * end, *value.shape[1:], dtype=value.dtype, device=self.device)
+                    room[: self.count] = self.rows[k][: self.count] if self.count else room[:0]
+                    self.rows[k] = room
+                room[self.count : end] = value.to(self.device)
+            self.count = end
+
+
+# The run
+
+
+@dataclass
+class Batch:
+    """Pictures first, then twins, one after the other; noise and time are the same in both of two."""
+
+    z: Tensor
+    target: Tensor
+    t: Tensor
+    tokens: Tensor
+    own: Tensor
+    others: Tensor
+    where: Tensor
+
+
+@torch.no_grad()
+def batch_of(pools: dict[str, Pool], stage: Stage, text: TextEncoder, null: Tensor, n: int, pairs: int) -> Batch:
+    """n pictures and `pairs` twins, drawn from what there is."""
+    device = null.device
+    one = torch.randint(pools["images"].count, (n,), device=device)
+    first = 2 * torch.randint(pools["pairs"].count // 2, (pairs,), device=device)
+    two = torch.stack([first, first + 1], 1).flatten()
+    images, twins = pools["images"].rows, pools["pairs"].rows
+    ids = images["ids"][one, torch.randint(CAPTIONS, (n,), device=device)]
+    ids = torch.cat([ids, twins["ids"][two]]).long()
+    mask = (ids != text.tokenizer.pad_token_id).long()
+    tokens = text.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    dropped = torch.rand(n, device=device) < 0.1
+    tokens[:n] = torch.where(dropped[:, None, None], null, tokens[:n])
+    x = torch.cat([images["images"][one], twins["images"][two]]).float() / 127.5 - 1
+    eps = torch.randn_like(x)
+    eps[n + 1 :: 2] = eps[n::2]
+    places = torch.cat([torch.arange(n), torch.arange(n, n + pairs).repeat_interleave(2)])
+    t = spread_times(places, int(torch.randint(1 << 30, ())), shift=2.0).to(device)
+    alpha, sigma = stage.denoiser.schedule(t, like=x)
+    z = (alpha * x + sigma * eps).contiguous(memory_format=torch.channels_last)
+    return Batch(z, alpha * eps - sigma * x, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two])
+
+
+def losses_of(stage: Stage, batch: Batch, n: int) -> Tensor:
+    """(4,): the pictures' error; of the twins half the sum, half the difference, and the attention's question."""
+    with attended(stage.denoiser.unet) as scores:
+        out = stage.denoiser.unet(batch.z, stage.denoiser.network_time(batch.t), Cond(Text(batch.tokens)))
+    error = out.float()[:, :3] - batch.target
+    asked = unlike([s[n:] for s in scores], batch.where, batch.own, batch.others)
+    a, b = error[n::2], error[n + 1 :: 2]
+    return torch.stack(
+        [(error[:n]).square().mean(), ((a + b) / 2).square().mean(), ((a - b) / 2).square().mean(), asked]
+    )
+
+
+def apart_counts(progress: float) -> float:
+    """What the half difference counts, from APART[0], as it is until half the time has passed, down to APART[1]."""
+    return APART[0] + (APART[1] - APART[0]) * min(1.0, max(0.0, (progress - 0.5) / 0.4))
+
+
+def train(args: argparse.Namespace) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    text = TextEncoder.from_pretrained(data_folder()).to(device)
+    stage = Stage.from_pretrained(args.begin)
+    unet = stage.denoiser.unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
+    optimizer, average = optimizer_of(unet, "muon", args.lr, (0.9, 0.99)), EMA(unet, 0.998)
+    counts, state = {"steps": 0, "images": 0, "seconds": 0.0}, args.out / "state.pt"
+    if state.exists():
+        kept = torch.load(state, map_location=device, weights_only=True)
+        unet.load_state_dict(kept["unet"])
+        optimizer.load_state_dict(kept["optimizer"])
+        average.average, average.updates, counts = kept["average"], kept["updates"], kept["counts"]
+    torch.manual_seed(args.seed + counts["steps"])
+    pools = {name: Pool(args.out / "rendered", name, device) for name in ("images", "pairs")}
+    while any(pool.count < args.batch for pool in pools.values()):
+        time.sleep(0.2)
+        for pool in pools.values():
+            pool.look()
+
+    def save() -> None:
+        kept = {"unet": unet.state_dict(), "optimizer": optimizer.state_dict(), "average": average.average}
+        with files.atomic(state) as temporary:
+            torch.save(kept | {"updates": average.updates, "counts": counts}, temporary)
+        with average:
+            save_stage(replace(stage, about=stage.about | {"gpu": counts}), args.out, torch.float16)
+
+    precision, null, told = fast_bf16(device), text([""]).tokens, []
+    before, start = counts["seconds"], time.monotonic()
+    saved = since = start
+    while True:
+        now = time.monotonic()
+        counts["seconds"] = round(before + now - start, 1)
+        progress = counts["seconds"] / (60 * args.minutes)
+        if progress >= 1 or (args.stop and now - start >= 60 * args.stop):
+            break
+        rate = args.lr * lr_factor(counts["steps"], progress, args.warmup, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if counts["steps"] % LOOK_EVERY == 0:
+            for pool in pools.values():
+                pool.look()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision):
+            losses = losses_of(stage, batch_of(pools, stage, text, null, args.batch, args.pairs), args.batch)
+        plain, same, apart, asked = losses
+        (plain + DRAWN * (same + apart_counts(progress) * apart) + ASKED * asked).backward()
+        nn.utils.clip_grad_norm_(list(unet.parameters()), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update()
+        counts["steps"] += 1
+        counts["images"] += args.batch + 2 * args.pairs
+        told.append(losses.detach())
+        if counts["steps"] % LOG_EVERY == 0:
+            values = torch.stack(told).mean(0).tolist()
+            speed = round(len(told) * (args.batch + 2 * args.pairs) / (time.monotonic() - since))
+            since = time.monotonic()
+            told.clear()
+            if not math.isfinite(sum(values)):
+                raise FloatingPointError(f"the losses are {values} at step {counts['steps']}: lower --lr")
+            row = counts | dict(zip(("loss", "same", "apart", "asked"), (round(v, 5) for v in values), strict=True))
+            row |= {"lr": round(rate, 6), "images_per_second": speed, "rendered": pools["images"].count}
+            print(json.dumps(row), flush=True)
+            with open(args.out / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        if time.monotonic() - saved > SAVE_EVERY:
+            save()
+            saved = time.monotonic()
+    save()
+    last = TrainStep(counts["steps"], counts["images"], 0.0, counts["seconds"], torch.zeros(()), average)
+    samples.show(stage, last, text, args.out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="the run's folder; one that holds a run is gone on with")
+    parser.add_argument("--begin", type=Path, default=data_folder("unet_64"), help="the stage (default: what ships)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of all calls together, at whose end the rate is 0")
+    parser.add_argument("--stop", type=float, default=0.0, help="minutes after which this call ends; 0 = --minutes")
+    parser.add_argument("--batch", type=int, default=512, help="pictures a step (512)")
+    parser.add_argument("--pairs", type=int, default=256, help="twins a step (256)")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--warmup", type=int, default=100, help="steps (100)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--renderers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes that render"
+    )
+    parser.add_argument("--render", type=int, help=argparse.SUPPRESS)  # this process is renderer number …
+    args = parser.parse_args(arguments)
+    if args.render is not None:
+        render(args.out, args.render, args.renderers)
+    with renderers(args.out / "rendered", args.renderers):
+        train(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
