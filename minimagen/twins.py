@@ -1,9 +1,9 @@
 """What only the sentence can tell, asked twice: twins as a second batch beside the pictures, and what is made of them.
 
-A stage that enlarges sees no pattern in its small picture. One batch after another it pays to draw the likeliest, and
-little to look up in the sentence which of two things has which. Two means make it look:
+A stage that enlarges sees no pattern in its small picture, and in much noise no stage sees which of two things is red.
+One batch after another it pays to draw the likeliest, and little to look it up in the sentence. Two means make it look:
 
-twins       two pictures alike but for the pattern, with one noise, time and level. Of their errors e and e' the half
+twins       two pictures alike but for one told thing, with one noise, time and level. Of their errors e and e' the half
             sum is what no sentence helps with, the half difference what the sentence alone decides, which counts more:
             mean((e + e') / 2)² + apart · mean((e − e') / 2)²;  apart = 1 is the mean of both squares
 attention   where the window shows a thing, its own noun phrase is to be attended to rather than all others together:
@@ -34,7 +34,7 @@ NOUNS = 5  # noun phrases of a caption that an item tells the places of: of at m
 class ToylandTwins(Dataset):
     """Twins at items 2 i and 2 i + 1: endless, and a function of (seed, i) alone.
 
-    of: what is exchanged, one kind a pair. crop: only a window that shows one of the two things; None = all.
+    of: what they differ in, one kind a pair, by turns. crop: only a window that shows what differs; None = all.
     factor: how many times smaller the item's "low" is; 1 = there is none.
     Beside an item's picture, caption and origin: "nouns" (NOUNS, 2), where in the caption the noun phrases begin
     and end, that of the thing looked at first, then −1; and "where" (edge, edge), which cells of GRID pixels show it.

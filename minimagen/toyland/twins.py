@@ -29,6 +29,7 @@ from minimagen.toyland.scene import Scene
 KINDS = ("pattern", "color", "material", "shape", "size", "place", "number", "word")
 TRIES = 1024  # scenes looked at for one pair; of the world's own every third has two things of two patterns
 WORDINGS = 8  # captions looked at for one that says what is exchanged
+STAYS = ("pattern", "color", "material")  # what can be exchanged without a thing more or less in another's way
 UNSAID = {"pattern": "plain", "material": "matte"}  # what a thing is of which nothing is said
 
 
@@ -57,32 +58,27 @@ def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, T
 
 def _others(scene: Scene, of: str) -> Iterator[tuple[Scene, int, int]]:
     """Scenes that differ from this in one thing; what is to be looked at, and what else must be told of in both."""
-    rng, things = random.Random(scene.seed), range(len(scene.things))
+    rng, things = random.Random(scene.seed), scene.things
     if of == "word":
         if scene.word is not None:
             yield replace(scene, word=_misspelt(rng, scene.word)), SIGN, SIGN
-        return
-    if of == "number":
-        for a in rng.sample(things, len(things)):
-            rest = tuple(t for i, t in enumerate(scene.things) if i != a)
-            if len(rest) and all(t.y == 0 for t in rest):
+    elif of == "number":
+        for a in rng.sample(range(len(things)), len(things)):
+            rest = things[:a] + things[a + 1 :]
+            if rest and all(t.y == 0 for t in rest):
                 yield replace(scene, things=rest), 0, 0
-        return
-    if _alike(scene):
-        return
-    pairs = [(a, b) for a in things for b in things if a != b]
-    rng.shuffle(pairs)
-    for a, b in pairs:
-        if of == "place":
-            other = _exchanged(scene, a, b, "x", "z")
-            if len(things) > 2 or scene.word or not relations(scene) or not relations(other):
-                continue
-        elif getattr(scene.things[a], of) != getattr(scene.things[b], of):
-            other = _exchanged(scene, a, b, of)
-        else:
-            continue
-        if not _alike(other) and (of in ("pattern", "color", "material") or free(other)):
-            yield other, a, b
+    elif not _alike(scene) and (of != "place" or (len(things) == 2 and not scene.word and relations(scene))):
+        names = ("x", "z") if of == "place" else (of,)
+        every = range(len(things))
+        pairs = [
+            (a, b) for a in every for b in every if any(getattr(things[a], n) != getattr(things[b], n) for n in names)
+        ]
+        rng.shuffle(pairs)
+        for a, b in pairs:
+            other = _exchanged(scene, a, b, *names)
+            fits = of in STAYS or free(other)
+            if fits and not _alike(other) and (of != "place" or relations(other)):
+                yield other, a, b
 
 
 def _alike(scene: Scene) -> bool:
@@ -136,7 +132,10 @@ def _says(scene: Scene, index: int, a: int, b: int, of: str) -> bool:
 
 
 def shown(scene: Scene, thing: int, points: Tensor) -> Tensor:
-    """Which points (…, 2) of the picture, u and v in [0, 1], lie on this thing, in its box and in no nearer one's."""
+    """Which points (…, 2) of the picture, u and v in [0, 1], lie on this thing, in its box and in no nearer one's.
+
+    thing: its index, or SIGN, whose box is the last.
+    """
 
     def within(box: tuple[float, float, float, float]) -> Tensor:
         low, high = torch.tensor(box[:2]), torch.tensor(box[2:])
