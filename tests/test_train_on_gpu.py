@@ -33,7 +33,7 @@ def rendered(tmp_path_factory, text):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_on_gpu, "CHUNK", 8)
         for turn in range(3):  # the third needs more room than the first two
-            write_chunk(folder, turn, text)
+            write_chunk(folder, turn, text, SEED)
     return folder
 
 

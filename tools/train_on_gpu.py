@@ -44,7 +44,7 @@ from minimagen.twins import ToylandTwins, Twins, attended, unlike
 
 CAPTIONS = 8  # ways of saying each picture
 CHUNK = 256  # pictures a file
-SEED = 77  # of scenes that no other training has seen
+SEED = 77  # of the scenes of --seed 0, which no other training has seen
 APART = 6.0, 1.0  # what the twins' half difference counts: in the first half, and in the last tenth
 DRAWN, ASKED = 0.7, 0.15  # what the twins' error counts, and the attention's question
 LOOK_EVERY, LOG_EVERY, SAVE_EVERY = 20, 50, 60  # steps, steps, seconds
@@ -53,17 +53,17 @@ LOOK_EVERY, LOG_EVERY, SAVE_EVERY = 20, 50, 60  # steps, steps, seconds
 # What is rendered
 
 
-def render(folder: Path, number: int, count: int) -> None:
+def render(folder: Path, number: int, count: int, seed: int) -> None:
     """Chunk after chunk without end: those of renderer `number` of `count`."""
     torch.set_num_threads(1)
     text = TextEncoder.from_pretrained(data_folder())
     for turn in range(number, 1 << 30, count):
-        write_chunk(folder, turn, text)
+        write_chunk(folder, turn, text, seed)
 
 
-def write_chunk(folder: Path, turn: int, text: TextEncoder) -> None:
+def write_chunk(folder: Path, turn: int, text: TextEncoder, seed: int) -> None:
     """One file of pictures with token ids of CAPTIONS captions each, and one of twins, with what `unlike` asks for."""
-    images, pairs = ToylandImages(64, captions=CAPTIONS, seed=SEED), ToylandTwins(64, of=TWINS, seed=SEED)
+    images, pairs = ToylandImages(64, captions=CAPTIONS, seed=seed), ToylandTwins(64, of=TWINS, seed=seed)
     parts = [range(k, min(k + 32, (turn + 1) * CHUNK)) for k in range(turn * CHUNK, (turn + 1) * CHUNK, 32)]
 
     def pixels(items: list[dict[str, Any]]) -> Tensor:
@@ -82,10 +82,11 @@ def write_chunk(folder: Path, turn: int, text: TextEncoder) -> None:
 
 
 @contextmanager
-def renderers(folder: Path, count: int) -> Iterator[None]:
+def renderers(folder: Path, count: int, seed: int) -> Iterator[None]:
     """So many processes that render meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tools.train_on_gpu", str(folder), "--renderers", str(count), "--render"]
+    command = [sys.executable, "-m", "tools.train_on_gpu", str(folder), "--seed", str(seed)]
+    command += ["--renderers", str(count), "--render"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     helpers = [subprocess.Popen([*command, str(i)], env=environment) for i in range(count)]
     try:
@@ -264,15 +265,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=256, help="twins a step (256)")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--warmup", type=int, default=100, help="steps (100)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of noise and scenes: a run from other weights takes another"
+    )
     parser.add_argument(
         "--renderers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes that render"
     )
     parser.add_argument("--render", type=int, help=argparse.SUPPRESS)  # this process is renderer number …
     args = parser.parse_args(arguments)
     if args.render is not None:
-        render(args.out, args.render, args.renderers)
-    with renderers(args.out / "rendered", args.renderers):
+        render(args.out, args.render, args.renderers, SEED + args.seed)
+    with renderers(args.out / "rendered", args.renderers, args.seed):
         train(args)
     return 0
 
