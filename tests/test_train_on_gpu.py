@@ -1,6 +1,7 @@
 """Training as a GPU does it: what the renderers write, what is drawn from it, the losses in closed form, going on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,7 +119,7 @@ def test_the_difference_counts_more_at_first():
 
 def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train_on_gpu, "LOG_EVERY", 1)
-    stage.save_pretrained(tmp_path / "begin")
+    replace(stage, about={"steps": 100, "images": 1000}).save_pretrained(tmp_path / "begin")
     out = tmp_path / "out"
     out.mkdir()
     (out / "rendered").symlink_to(rendered)
@@ -128,10 +129,11 @@ def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp
     main([*call, "--renderers", "0", "--stop", "0.02"])
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert 0 < first < len(rows) and [row["steps"] for row in rows] == list(range(1, len(rows) + 1))
-    assert all(row["images"] == 8 * row["steps"] for row in rows)
+    assert all(row["images"] == row["twins"] == 4 * row["steps"] for row in rows)
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
     trained = Stage.from_pretrained(out)
-    assert trained.about["gpu"]["steps"] == rows[-1]["steps"]
+    steps = rows[-1]["steps"]
+    assert trained.about == {"steps": 100 + steps, "images": 1000 + 4 * steps, "twins": 4 * steps, "gpu_minutes": 0}
     kept = torch.load(out / "state.pt", weights_only=True)
     raw = load_tensors(out / "model.safetensors")
     assert all(value.dtype == torch.float16 for value in raw.values() if value.is_floating_point())
@@ -139,3 +141,9 @@ def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp
     torch.testing.assert_close(weight, kept["average"]["conv_in.weight"].half().float())
     assert (weight - stage.denoiser.unet.state_dict()["conv_in.weight"]).abs().max() > 0
     assert list((out / "samples").glob("*.png"))
+
+
+def test_without_renderers_too_few_pictures_are_not_waited_for(stage, tmp_path):
+    stage.save_pretrained(tmp_path / "begin")
+    with pytest.raises(RuntimeError, match="0 images are rendered, and nobody renders more"):
+        main([str(tmp_path / "out"), "--begin", str(tmp_path / "begin"), "--batch", "4", "--renderers", "0"])

@@ -7,7 +7,8 @@ python -m tools.train_on_gpu runs/try --minutes 1 --batch 16 --pairs 8 --rendere
 `minimagen train` is for any machine. A GPU takes thousands of pictures a second, and all else has to stand aside: other
 processes render without end, and write pictures, token ids and the places of noun phrases in chunks; what they have
 written so far lies on the card, where a batch is drawn from it; one generator makes all noise. So a run cannot be
-repeated bit for bit. The stage in `out` is in half precision, with averaged weights, as it ships.
+repeated bit for bit. The stage in `out` is as it ships, in half precision, with averaged weights, and counts what it
+began with in.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def render(folder: Path, number: int, count: int, seed: int) -> None:
     torch.set_num_threads(1)
     text = TextEncoder.from_pretrained(data_folder())
     for turn in range(number, 1 << 30, count):
-        write_chunk(folder, turn, text, seed)
+        if not (folder / f"pairs-{turn:06d}.safetensors").exists():  # what an earlier call has rendered is there
+            write_chunk(folder, turn, text, seed)
 
 
 def write_chunk(folder: Path, turn: int, text: TextEncoder, seed: int) -> None:
@@ -82,7 +84,7 @@ def write_chunk(folder: Path, turn: int, text: TextEncoder, seed: int) -> None:
 
 
 @contextmanager
-def renderers(folder: Path, count: int, seed: int) -> Iterator[None]:
+def renderers(folder: Path, count: int, seed: int) -> Iterator[list[subprocess.Popen]]:
     """So many processes that render meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tools.train_on_gpu", str(folder), "--seed", str(seed)]
@@ -90,7 +92,7 @@ def renderers(folder: Path, count: int, seed: int) -> Iterator[None]:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     helpers = [subprocess.Popen([*command, str(i)], env=environment) for i in range(count)]
     try:
-        yield
+        yield helpers
     finally:
         for helper in helpers:
             helper.terminate()
@@ -181,7 +183,7 @@ def apart_counts(progress: float) -> float:
     return APART[0] + (APART[1] - APART[0]) * min(1.0, max(0.0, (progress - 0.5) / 0.4))
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -189,7 +191,7 @@ def train(args: argparse.Namespace) -> None:
     stage = Stage.from_pretrained(args.begin)
     unet = stage.denoiser.unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
     optimizer, average = optimizer_of(unet, "muon", args.lr, (0.9, 0.99)), EMA(unet, 0.998)
-    counts, state = {"steps": 0, "images": 0, "seconds": 0.0}, args.out / "state.pt"
+    counts, state = {"steps": 0, "images": 0, "twins": 0, "seconds": 0.0}, args.out / "state.pt"
     if state.exists():
         kept = torch.load(state, map_location=device, weights_only=True)
         unet.load_state_dict(kept["unet"])
@@ -197,17 +199,23 @@ def train(args: argparse.Namespace) -> None:
         average.average, average.updates, counts = kept["average"], kept["updates"], kept["counts"]
     torch.manual_seed(args.seed + counts["steps"])
     pools = {name: Pool(args.out / "rendered", name, device) for name in ("images", "pairs")}
-    while any(pool.count < args.batch for pool in pools.values()):
-        time.sleep(0.2)
-        for pool in pools.values():
+    for pool in pools.values():
+        pool.look()
+        while pool.count < args.batch:
+            if all(helper.poll() is not None for helper in helpers):
+                raise RuntimeError(f"{pool.count} {pool.name} are rendered, and nobody renders more: see --renderers")
+            time.sleep(0.2)
             pool.look()
 
     def save() -> None:
         kept = {"unet": unet.state_dict(), "optimizer": optimizer.state_dict(), "average": average.average}
         with files.atomic(state) as temporary:
             torch.save(kept | {"updates": average.updates, "counts": counts}, temporary)
+        took = {"steps": counts["steps"], "images": counts["images"], "twins": counts["twins"]}
+        took |= {"gpu_minutes": round(counts["seconds"] / 60)}
+        about = stage.about | {name: stage.about.get(name, 0) + count for name, count in took.items()}
         with average:
-            save_stage(replace(stage, about=stage.about | {"gpu": counts}), args.out, torch.float16)
+            save_stage(replace(stage, about=about), args.out, torch.float16)
 
     precision, null, told = fast_bf16(device), text([""]).tokens, []
     before, start = counts["seconds"], time.monotonic()
@@ -233,7 +241,8 @@ def train(args: argparse.Namespace) -> None:
         optimizer.zero_grad(set_to_none=True)
         average.update()
         counts["steps"] += 1
-        counts["images"] += args.batch + 2 * args.pairs
+        counts["images"] += args.batch
+        counts["twins"] += 2 * args.pairs
         told.append(losses.detach())
         if counts["steps"] % LOG_EVERY == 0:
             values = torch.stack(told).mean(0).tolist()
@@ -275,8 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.render is not None:
         render(args.out, args.render, args.renderers, SEED + args.seed)
-    with renderers(args.out / "rendered", args.renderers, args.seed):
-        train(args)
+    with renderers(args.out / "rendered", args.renderers, args.seed) as helpers:
+        train(args, helpers)
     return 0
 
 
