@@ -123,7 +123,7 @@ def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp
     out = tmp_path / "out"
     out.mkdir()
     (out / "rendered").symlink_to(rendered)
-    call = [str(out), "--begin", str(tmp_path / "begin"), "--minutes", "0.2", "--batch", "4", "--pairs", "2"]
+    call = [str(out), "--begin", str(tmp_path / "begin"), "--minutes", "60", "--batch", "4", "--pairs", "2"]
     main([*call, "--renderers", "0", "--stop", "0.02"])
     first = len((out / "log.jsonl").read_text().splitlines())
     main([*call, "--renderers", "0", "--stop", "0.02"])
