@@ -53,11 +53,11 @@ class Cached(Dataset):
         tensors, captions = self._chunk(k // CHUNK)
         row = k % CHUNK
         said = captions[row]
-        item: dict[str, Any] = {"image": _floats(tensors["images"][row])}
+        item: dict[str, Any] = {"image": as_floats(tensors["images"][row])}
         if said:
             item |= {"caption": said[(turn + k) % len(said)], "captions": said}
         if "lows" in tensors:
-            item["low"] = _floats(tensors["lows"][row])
+            item["low"] = as_floats(tensors["lows"][row])
         for name in AS_THEY_ARE:
             if f"{name}s" in tensors:
                 item[name] = tensors[f"{name}s"][row]
@@ -121,10 +121,10 @@ class Cached(Dataset):
         for k in range(first, end, 32):  # a few at a time, which bounds the renderer's memory
             some = range(k, min(k + 32, end))
             for item in many(some) if many is not None else (self.source[i] for i in some):
-                lists["images"].append(_bytes(item["image"]))
+                lists["images"].append(as_bytes(item["image"]))
                 captions.append(list(item.get("captions") or [item["caption"]] if "caption" in item else []))
                 if "low" in item:
-                    lists["lows"].append(_bytes(item["low"]))
+                    lists["lows"].append(as_bytes(item["low"]))
                 for name in AS_THEY_ARE:
                     if name in item:
                         lists[f"{name}s"].append(item[name])
@@ -133,9 +133,9 @@ class Cached(Dataset):
         files.save_tensors(self._file(number), tensors | {"captions": words})
 
 
-def _bytes(image: Tensor) -> Tensor:
+def as_bytes(image: Tensor) -> Tensor:
     return ((image.cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _floats(image: Tensor) -> Tensor:
+def as_floats(image: Tensor) -> Tensor:
     return image.float() / 127.5 - 1

@@ -96,27 +96,30 @@ class Twins:
         told = replace(task, drop=0.0, crop=None)  # both twins, whole, and told
         with attended(task.denoiser.unet) as scores:
             out, target = task.denoiser.loss_terms(*told.terms(batch, numbers.repeat_interleave(2), device))
-        error = out - target
-        half_sum, half_difference = (error[0::2] + error[1::2]) / 2, (error[0::2] - error[1::2]) / 2
         if not scores:
             raise ValueError("twins differ in what is told of them alone: they need a network that attends to text")
-        asked = unlike(scores, batch["where"].to(device), *self.words(batch, scores[0].shape[-1]))
-        same, apart = half_sum.square().mean(), half_difference.square().mean()
+        asked = unlike(scores, batch["where"].to(device), *words(self.text, batch, scores[0].shape[-1]))
+        same, apart = halves(out - target)
         self.told = {name: v.detach() for name, v in (("same", same), ("apart", apart), ("asked", asked))}
         return self.drawn * (same + self.apart * apart) + self.asked * asked
 
-    def words(self, batch: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
-        """(B, length) each: which tokens belong to what is looked at, and which to all else."""
-        own, others = [], []
-        for caption, nouns in zip(batch["caption"], batch["nouns"].tolist(), strict=True):
-            offsets = self.text.offsets(caption)[:length]
-            marks = [
-                [a < end and start < b for start, end in offsets] if a >= 0 else [False] * len(offsets)
-                for a, b in nouns
-            ]
-            own.append(torch.tensor(marks[0]))
-            others.append(torch.tensor(marks[1:]).any(0))
-        return torch.stack(own), torch.stack(others)
+
+def halves(error: Tensor) -> tuple[Tensor, Tensor]:
+    """mean((e + e') / 2)² and mean((e − e') / 2)² of twins' errors (2 N, …), in which two stand beside each other."""
+    return ((error[0::2] + error[1::2]) / 2).square().mean(), ((error[0::2] - error[1::2]) / 2).square().mean()
+
+
+def words(text: Any, batch: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
+    """(B, length) each: which tokens belong to what is looked at, and which to all else."""
+    own, others = [], []
+    for caption, nouns in zip(batch["caption"], batch["nouns"].tolist(), strict=True):
+        offsets = text.offsets(caption)[:length]
+        marks = [
+            [a < end and start < b for start, end in offsets] if a >= 0 else [False] * len(offsets) for a, b in nouns
+        ]
+        own.append(torch.tensor(marks[0]))
+        others.append(torch.tensor(marks[1:]).any(0))
+    return torch.stack(own), torch.stack(others)
 
 
 @contextmanager

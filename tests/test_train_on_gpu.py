@@ -78,10 +78,9 @@ def test_a_chunk_holds_what_the_data_give_and_a_pool_what_the_chunks_hold(render
 def test_both_of_two_have_one_noise_and_one_time_and_pictures_of_the_pool(rendered, text, stage):
     torch.manual_seed(0)
     found, n = pools(rendered), 5
-    batch = batch_of(found, stage, text, text([""]).tokens, n, 4)
-    assert len(batch.z) == len(batch.t) == n + 8 and len(batch.own) == len(batch.where) == 8
-    alpha, sigma = stage.denoiser.schedule(batch.t, like=batch.z)
-    x, eps = alpha * batch.z - sigma * batch.target, sigma * batch.z + alpha * batch.target
+    batch = batch_of(found, text, text([""]).tokens, n, 4)
+    assert len(batch.x) == len(batch.t) == n + 8 and len(batch.own) == len(batch.where) == 8
+    x, eps = batch.x, batch.eps
     assert torch.equal(batch.t[n::2], batch.t[n + 1 :: 2]) and len(batch.t.unique()) == n + 4
     torch.testing.assert_close(eps[n::2], eps[n + 1 :: 2], atol=1e-4, rtol=0)
     assert (eps[0] - eps[1]).abs().max() > 1 and abs(float(eps.std()) - 1) < 0.02
@@ -94,22 +93,23 @@ def test_both_of_two_have_one_noise_and_one_time_and_pictures_of_the_pool(render
 def test_one_in_ten_captions_is_the_null_text_and_never_a_twins(rendered, text, stage):
     torch.manual_seed(0)
     null, n = text([""]).tokens, 300
-    tokens = batch_of(pools(rendered), stage, text, null, n, 20).tokens
+    tokens = batch_of(pools(rendered), text, null, n, 20).tokens
     empty = (tokens - null).abs().amax((1, 2)) == 0
     assert 15 <= int(empty[:n].sum()) <= 50 and not empty[n:].any()
 
 
 def test_the_losses_of_a_network_that_returns_zeros_are_the_targets(rendered, text, stage):
     torch.manual_seed(0)
-    batch = batch_of(pools(rendered), stage, text, text([""]).tokens, 3, 2)
+    batch = batch_of(pools(rendered), text, text([""]).tokens, 3, 2)
     plain, same, apart, asked = losses_of(stage, batch, 3)
-    v = batch.target
+    alpha, sigma = stage.denoiser.schedule(batch.t, like=batch.x)
+    v = alpha * batch.eps - sigma * batch.x
     torch.testing.assert_close(plain, v[:3].square().mean())
     sums, differences = ((v[3] + v[4]) / 2, (v[5] + v[6]) / 2), ((v[3] - v[4]) / 2, (v[5] - v[6]) / 2)
     torch.testing.assert_close(same, torch.stack(sums).square().mean())
     torch.testing.assert_close(apart, torch.stack(differences).square().mean())
     assert 0 < float(asked.detach()) < 5
-    out = stage.denoiser.unet(batch.z, batch.t, Cond(Text(batch.tokens)))
+    out = stage.denoiser.unet(batch.x, batch.t, Cond(Text(batch.tokens)))
     assert not out.any()
 
 

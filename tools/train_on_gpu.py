@@ -24,12 +24,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from minimagen import files, samples
+from minimagen.cache import as_bytes, as_floats
 from minimagen.cascade import Stage
 from minimagen.conditioning import Cond, Text
 from minimagen.data import ToylandImages, collate
@@ -41,7 +41,7 @@ from minimagen.resources import data_folder
 from minimagen.stored import save_stage
 from minimagen.text import TextEncoder
 from minimagen.training import EMA, TrainStep, lr_factor
-from minimagen.twins import ToylandTwins, Twins, attended, unlike
+from minimagen.twins import ToylandTwins, attended, halves, unlike, words
 
 CAPTIONS = 8  # ways of saying each picture
 CHUNK = 256  # pictures a file
@@ -66,20 +66,17 @@ def render(folder: Path, number: int, count: int, seed: int) -> None:
 def write_chunk(folder: Path, turn: int, text: TextEncoder, seed: int) -> None:
     """One file of pictures with token ids of CAPTIONS captions each, and one of twins, with what `unlike` asks for."""
     images, pairs = ToylandImages(64, captions=CAPTIONS, seed=seed), ToylandTwins(64, of=TWINS, seed=seed)
-    parts = [range(k, min(k + 32, (turn + 1) * CHUNK)) for k in range(turn * CHUNK, (turn + 1) * CHUNK, 32)]
+    places = range(turn * CHUNK, (turn + 1) * CHUNK)
 
-    def pixels(items: list[dict[str, Any]]) -> Tensor:
-        return torch.stack([((one["image"] + 1) * 127.5).round().byte() for one in items])
+    items = images.__getitems__(places)
+    said = [one["captions"][i % len(one["captions"])] for one in items for i in range(CAPTIONS)]
+    found = {"images": as_bytes(collate(items)["image"]), "ids": text.ids(said)[0].unflatten(0, (-1, CAPTIONS)).short()}
+    files.save_tensors(folder / f"images-{turn:06d}.safetensors", found)
 
-    items = [one for part in parts for one in images.__getitems__(part)]
-    said = [[one["captions"][i % len(one["captions"])] for i in range(CAPTIONS)] for one in items]
-    ids = torch.stack([text.ids(captions)[0] for captions in said]).short()
-    files.save_tensors(folder / f"images-{turn:06d}.safetensors", {"images": pixels(items), "ids": ids})
-
-    items = [one for part in parts for one in pairs.__getitems__(part)]
-    batch = collate(items)
-    own, others = Twins(pairs, text, CHUNK // 2).words(batch, text.max_tokens)
-    found = {"images": pixels(items), "ids": text.ids(batch["caption"])[0].short(), "where": batch["where"]}
+    batch = collate(pairs.__getitems__(places))
+    own, others = words(text, batch, text.max_tokens)
+    ids = text.ids(batch["caption"])[0].short()
+    found = {"images": as_bytes(batch["image"]), "ids": ids, "where": batch["where"]}
     files.save_tensors(folder / f"pairs-{turn:06d}.safetensors", found | {"own": own, "others": others})
 
 
@@ -133,8 +130,8 @@ class Pool:
 class Batch:
     """Pictures first, then twins, one after the other; noise and time are the same in both of two."""
 
-    z: Tensor
-    target: Tensor
+    x: Tensor
+    eps: Tensor
     t: Tensor
     tokens: Tensor
     own: Tensor
@@ -143,7 +140,7 @@ class Batch:
 
 
 @torch.no_grad()
-def batch_of(pools: dict[str, Pool], stage: Stage, text: TextEncoder, null: Tensor, n: int, pairs: int) -> Batch:
+def batch_of(pools: dict[str, Pool], text: TextEncoder, null: Tensor, n: int, pairs: int) -> Batch:
     """n pictures and `pairs` twins, drawn from what there is."""
     device = null.device
     one = torch.randint(pools["images"].count, (n,), device=device)
@@ -156,26 +153,21 @@ def batch_of(pools: dict[str, Pool], stage: Stage, text: TextEncoder, null: Tens
     tokens = text.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
     dropped = torch.rand(n, device=device) < 0.1
     tokens[:n] = torch.where(dropped[:, None, None], null, tokens[:n])
-    x = torch.cat([images["images"][one], twins["images"][two]]).float() / 127.5 - 1
+    x = as_floats(torch.cat([images["images"][one], twins["images"][two]]))
     eps = torch.randn_like(x)
     eps[n + 1 :: 2] = eps[n::2]
     places = torch.cat([torch.arange(n), torch.arange(n, n + pairs).repeat_interleave(2)])
     t = spread_times(places, int(torch.randint(1 << 30, ())), shift=2.0).to(device)
-    alpha, sigma = stage.denoiser.schedule(t, like=x)
-    z = (alpha * x + sigma * eps).contiguous(memory_format=torch.channels_last)
-    return Batch(z, alpha * eps - sigma * x, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two])
+    return Batch(x, eps, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two])
 
 
 def losses_of(stage: Stage, batch: Batch, n: int) -> Tensor:
     """(4,): the pictures' error; of the twins half the sum, half the difference, and the attention's question."""
     with attended(stage.denoiser.unet) as scores:
-        out = stage.denoiser.unet(batch.z, stage.denoiser.network_time(batch.t), Cond(Text(batch.tokens)))
-    error = out.float()[:, :3] - batch.target
+        out, target = stage.denoiser.loss_terms(batch.x, batch.eps, batch.t, Cond(Text(batch.tokens)))
+    error = out - target
     asked = unlike([s[n:] for s in scores], batch.where, batch.own, batch.others)
-    a, b = error[n::2], error[n + 1 :: 2]
-    return torch.stack(
-        [(error[:n]).square().mean(), ((a + b) / 2).square().mean(), ((a - b) / 2).square().mean(), asked]
-    )
+    return torch.stack([error[:n].square().mean(), *halves(error[n:]), asked])
 
 
 def apart_counts(progress: float) -> float:
@@ -233,7 +225,7 @@ def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
             for pool in pools.values():
                 pool.look()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision):
-            losses = losses_of(stage, batch_of(pools, stage, text, null, args.batch, args.pairs), args.batch)
+            losses = losses_of(stage, batch_of(pools, text, null, args.batch, args.pairs), args.batch)
         plain, same, apart, asked = losses
         (plain + DRAWN * (same + apart_counts(progress) * apart) + ASKED * asked).backward()
         nn.utils.clip_grad_norm_(list(unet.parameters()), 1.0)

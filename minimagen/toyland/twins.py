@@ -110,10 +110,12 @@ def _misspelt(rng: random.Random, word: str) -> str:
 def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
     """With the first caption that says it of both, if there is one; that a thing is plain may go unsaid."""
     for index in range(WORDINGS):
-        text, named = caption(scene, index), {i: noun for i, (noun, _) in nouns(scene, index).items()}
+        text, found = caption(scene, index), nouns(scene, index)
+        named = {i: noun for i, (noun, _) in found.items()}
         if of == "word":
             named[SIGN] = f'"{(scene.word or "").lower()}"'  # what is spelled is to be looked at, letter by letter
-        if _says(scene, index, a, b, of):
+        says = says_relation(scene, index) if of == "place" else all(_said(scene, found, i, of) for i in {a, b})
+        if says:
             starts = {i: text.find(noun) for i, noun in named.items()}
             if min(starts.values()) >= 0:
                 spans = [(starts[i], starts[i] + len(named[i])) for i in sorted(named, key=lambda i: i != a)]
@@ -121,14 +123,9 @@ def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
     return None
 
 
-def _says(scene: Scene, index: int, a: int, b: int, of: str) -> bool:
-    """Whether the caption of this index tells the scene from its twin."""
-    if of in ("number", "word"):  # no caption leaves a thing out, or the word
-        return True
-    if of == "place":
-        return says_relation(scene, index)
-    said = nouns(scene, index)
-    return all(of in said[i][1] or getattr(scene.things[i], of) == UNSAID.get(of) for i in (a, b))
+def _said(scene: Scene, found: dict[int, tuple[str, dict[str, str]]], i: int, of: str) -> bool:
+    """Whether what the caption calls this thing says it; no caption leaves a thing out, or the word."""
+    return of in ("number", "word") or of in found[i][1] or getattr(scene.things[i], of) == UNSAID.get(of)
 
 
 def shown(scene: Scene, thing: int, points: Tensor) -> Tensor:
