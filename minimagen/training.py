@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -167,13 +168,15 @@ def train(
             stage.to_dict()
     from accelerate import Accelerator
 
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # before the connections: its defaults would hold them for ever
+        import_module("torch.distributed.nn.functional")
     accelerator = Accelerator()
     if accelerator.mixed_precision not in ("no", "bf16"):
         raise ValueError(
             f"mixed precision {accelerator.mixed_precision} overflows in training: launch with bf16, or none"
         )
     device, world = accelerator.device, accelerator.num_processes
-    if world > 1:  # connections that are still open when Python ends abort the process, at times
+    if world > 1:  # a thread of theirs that lets go of a tensor when Python has ended aborts the process
         atexit.register(accelerator.state.destroy_process_group)
     unet, enlarges = stage.denoiser.unet, bool(getattr(getattr(stage.denoiser.unet, "config", None), "enlarges", False))
     unet.requires_grad_(True).train().to(device, memory_format=torch.channels_last)
