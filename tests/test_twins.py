@@ -105,6 +105,14 @@ def test_a_word_has_another_letter_or_two_changed_places_and_is_looked_at_in_quo
         twins(0, of="weight")
 
 
+@pytest.mark.parametrize("word", ["I", "II", "JJJ"])
+def test_a_word_that_no_other_is_as_wide_as_has_no_twin(word, monkeypatch):
+    first, second, _ = twins(0, of="word")
+    scenes = iter([replace(first.scene, word=word), first.scene])
+    monkeypatch.setattr("minimagen.toyland.twins.random_scene", lambda seed, split: next(scenes))
+    assert [twin.scene for twin in twins(0, of="word")[:2]] == [first.scene, second.scene], "the next scene's"
+
+
 def test_a_sign_is_looked_at_where_its_board_is():
     data = ToylandTwins(64, of=("word",))
     for k in range(4):

@@ -60,8 +60,8 @@ def _others(scene: Scene, of: str) -> Iterator[tuple[Scene, int, int]]:
     """Scenes that differ from this in one thing; what is to be looked at, and what else must be told of in both."""
     rng, things = random.Random(scene.seed), scene.things
     if of == "word":
-        if scene.word is not None:
-            yield replace(scene, word=_misspelt(rng, scene.word)), SIGN, SIGN
+        if scene.word is not None and (word := _misspelt(rng, scene.word)) is not None:
+            yield replace(scene, word=word), SIGN, SIGN
     elif of == "number":
         for a in rng.sample(range(len(things)), len(things)):
             rest = things[:a] + things[a + 1 :]
@@ -93,9 +93,12 @@ def _exchanged(scene: Scene, a: int, b: int, *names: str) -> Scene:
     return replace(scene, things=tuple(things))
 
 
-def _misspelt(rng: random.Random, word: str) -> str:
-    """The word with two letters in each other's place, or with another letter in place of one; as wide as it was."""
-    while True:
+def _misspelt(rng: random.Random, word: str) -> str | None:
+    """The word with two letters in each other's place, or with another letter in place of one; as wide as it was.
+
+    None: none was found, for a word of I alone, or of J, has none. No other letter is as wide.
+    """
+    for _ in range(TRIES):
         letters = list(word)
         i, j = rng.randrange(len(word)), rng.randrange(len(word))
         if rng.random() < 0.5:
@@ -105,6 +108,7 @@ def _misspelt(rng: random.Random, word: str) -> str:
         other = "".join(letters)
         if other != word and camera.board_width(other) == camera.board_width(word):
             return other
+    return None
 
 
 def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
