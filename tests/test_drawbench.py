@@ -383,6 +383,14 @@ def test_evaluate_counts_exactly(known, tmp_path):
     assert again.categories == e.categories and again.questions == e.questions
 
 
+def test_chance_is_dealt_within_a_category_and_counts_by_pictures(known):
+    prompts = drawbench("definitions") + drawbench("misspellings")
+    e = evaluate(_mostly(known, prompts, ()), prompts, pictures=1, judge=known)
+    *rows, everything = e.categories
+    assert sum(r.chance for r in rows) > 0 and len({r.pictures for r in rows}) == 2
+    assert everything.chance == pytest.approx(sum(r.chance * r.pictures for r in rows) / everything.pictures)
+
+
 def test_the_frechet_distance_stands_beside_its_floor(known):
     prompts = suite("captions", 120)
     e = evaluate(_mostly(known, prompts, set()), prompts, pictures=1, judge=known)

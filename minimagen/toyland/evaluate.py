@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Row:
     pictures: int
     right: Estimate
     judge: float | None  # the same on true renders: what a perfect painter would score; None = not tried
-    chance: float | None = None  # on captions dealt to the wrong pictures
+    chance: float | None = None  # on captions dealt to the wrong pictures of the same category
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,10 @@ def _rows(judged: list[Judged], truths: dict[str, Score]) -> tuple[list[Row], li
     groups = [(name, [j for j in judged if j.prompt.category == name]) for name in names]
     categories = [_row(name, part, [j.score.right for j in part], truths) for name, part in groups]
     if len(groups) > 1:
-        categories.append(_row("all", judged, [j.score.right for j in judged], truths))
+        shuffled = [(row.chance, row.pictures) for row in categories if row.chance is not None]
+        chance = sum(c * n for c, n in shuffled) / sum(n for _, n in shuffled) if shuffled else None
+        everything = _row("all", judged, [j.score.right for j in judged], truths)
+        categories.append(replace(everything, chance=chance))
     questions = []
     for kind in KINDS:
         answered = [(j, right) for j in judged if (right := j.score.of(kind)) is not None]
