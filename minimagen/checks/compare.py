@@ -49,7 +49,7 @@ def difference(got: Any, expected: Any) -> str | None:
         if got.shape != expected.shape:
             return f"the result has the shape {shape(got)}, and {shape(expected)} is expected."
         if bool(torch.isnan(got).any()):
-            return "the result holds NaN, which is what 0/0 and ∞ − ∞ leave behind."
+            return "the result holds NaN, which is what 0/0, ∞ − ∞ and roots below 0 leave behind."
         if bool(torch.isinf(got).any()):
             return "the result holds infinite values: something is divided by zero, or overflows."
         gap = (got.double() - expected.double()).abs().flatten()

@@ -108,7 +108,11 @@ def halves(generator: torch.Generator) -> list[Case]:
         tokens, null = (torch.randn(n, 5, 6, generator=generator) for n in (count, 1))
         return Case(about, (telling, z, t, tokens, null, w))
 
-    return [case("three pictures, w = 4", 3, 4.0), case("two pictures, w = 1: half the work", 2, 1.0)]
+    return [
+        case("three pictures, w = 4", 3, 4.0),
+        case("two pictures, w = 1: half the work", 2, 1.0),
+        case("two pictures, w = 0.5, between the two", 2, 0.5),
+    ]
 
 
 both_at_once = Exercise(
@@ -176,6 +180,15 @@ def always_both(estimate, z, t, tokens, null, w):
 
 
 @both_at_once.mistake
+def off_below_one(estimate, z, t, tokens, null, w):
+    """You asked for the captions alone at every w up to 1. Below 1 the two halves are mixed as above it: only at w = 1
+    itself has the null text no weight."""
+    if w <= 1:
+        return estimate(z, t, tokens)
+    return _mixed(estimate(torch.cat([z, z]), torch.cat([t, t]), torch.cat([tokens, null.expand_as(tokens)])), w)
+
+
+@both_at_once.mistake
 def still_two_halves(estimate, z, t, tokens, null, w):
     """You returned the pass as it is, twice as many pictures as asked for. Cut it in two with `chunk(2)`, and guide."""
     if w == 1:
@@ -228,6 +241,10 @@ def in_percent(x_c: float, x_u: float, scale: float) -> float:
     return x_c + scale / 100 * (x_c - x_u)
 
 
+def way_alone(x_c: float, x_u: float, scale: float) -> float:
+    return scale * (x_c - x_u)
+
+
 def sign_lost(x_c: float, x_u: float, scale: float) -> float:
     return scale * x_c + (scale - 1) * x_u
 
@@ -237,6 +254,7 @@ FORMULAS: dict[str, Callable[..., float]] = {
     "Ho and Salimans": ho_and_salimans,
     "from the null": from_the_null,
     "in percent": in_percent,
+    "way alone": way_alone,
     "sign lost": sign_lost,
 }
 
@@ -249,6 +267,7 @@ def formulas(generator: torch.Generator) -> list[Case]:
         Case("x_u + s (x_c − x_u), as in diffusers", (from_the_null, 7.5)),
         Case("x_c + s/100 (x_c − x_u), a dial in percent", (in_percent, 250.0)),
         Case("s x_c + (s − 1) x_u, whose weights do not add up to one", (sign_lost, scale)),
+        Case("s (x_c − x_u), whose weights add up to zero", (way_alone, scale)),
         Case("(1 + s) x_c − s x_u at s = 7.3, whose weights add up to 1.0000000000000009", (ho_and_salimans, 7.3)),
     ]
 
@@ -263,6 +282,12 @@ our_w = Exercise(
     minutes=8,
     level=2,
 )
+
+
+@our_w.mistake
+def only_too_much(formula, scale):
+    """You asked whether the sum is above 1. It may be below as well: compare abs(sum − 1)."""
+    return None if formula(1.0, 1.0, scale) - 1 > 1e-6 else formula(1.0, 0.0, scale)
 
 
 @our_w.mistake

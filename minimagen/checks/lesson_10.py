@@ -316,7 +316,11 @@ TRAP = (("proj", "out"), ("to_k", "k"), ("blocks", "parts"))
 def keys(generator: torch.Generator) -> list[Case]:
     number = int(torch.randint(2, 9, (1,), generator=generator))
     real = [Case(about, (key.replace(".1.", f".{number}."), RENAMED)) for about, key in KEYS]
-    return [*real, Case("names that are also parts of longer names", ("up_blocks.0.proj.not_to_k.to_k.weight", TRAP))]
+    return [
+        *real,
+        Case("names that are also parts of longer names", ("up_blocks.0.proj.not_to_k.to_k.weight", TRAP)),
+        Case("a name that stands twice", ("to_k.0.proj.to_k.weight", TRAP)),
+    ]
 
 
 rename = Exercise(
@@ -344,6 +348,14 @@ def parts_of_parts(key, names):
     A name is a whole part, or several, between dots."""
     for theirs, ours in names:
         key = key.replace(theirs, ours)
+    return key
+
+
+@rename.mistake
+def first_alone(key, names):
+    """You replaced a name where it stands first, and left it where it stands again. Replace all that are there."""
+    for theirs, ours in names:
+        key = f".{key}.".replace(f".{theirs}.", f".{ours}.", 1)[1:-1]
     return key
 
 
