@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -28,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import files, hub
+from . import checkpoint, files, hub
 from .text_tasks import Corpus, Examples, Tasks
 from .tokenizer import save_tokenizer, t5_tokenizer, train_tokenizer
 
@@ -97,18 +98,33 @@ def pretrain(
 ) -> Iterator[PretrainStep]:
     """Train until `minutes` or `steps` are over, whichever is first; saves now and then, and at the end.
 
-    corpus None: Toyland's. With `steps` alone a resumed run ends with the weights of an unbroken one, bit for bit.
+    Who stops early finds the last step saved. corpus None: Toyland's.
+    With `steps` alone a resumed run ends with the weights of an unbroken one, bit for bit.
     """
     if minutes is None and steps is None:
         raise ValueError("say how long to train: minutes, steps, or both")
+    for name, budget in {"minutes": minutes, "steps": steps}.items():
+        if budget is not None and not budget > 0:
+            raise ValueError(f"training takes more than {budget:g} {name}")
+    if not resume and (Path(out) / hub.MODEL).exists():
+        raise ValueError(f"{out} holds a text encoder: name another folder, or resume its run if it is there")
     run = _Run(Path(out), corpus or _toyland(), recipe, seed, resume, device)
     saved = time.monotonic()
-    while (done := run.done(minutes, steps)) < 1:
-        yield run.step(done, minutes, steps)
-        if time.monotonic() - saved > 60 * save_minutes and run.done(minutes, steps) < 1:
-            run.save()
-            saved = time.monotonic()
-    run.save()
+    with checkpoint.Guard() as guard:
+        try:
+            while not guard.caught and (done := run.done(minutes, steps)) < 1:
+                with guard.step():  # a signal waits for the end of the step
+                    step = run.step(done, minutes, steps)
+                yield step
+                if time.monotonic() - saved > 60 * save_minutes and run.done(minutes, steps) < 1:
+                    run.save()
+                    saved = time.monotonic()
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):  # the caller left the loop: keep what there is
+            if not guard.forced and not sys.is_finalizing():
+                run.save()
+            raise
+        run.save()
+        guard.repeat()
 
 
 class _Run:
@@ -207,7 +223,9 @@ def held_out_loss(folder: str | Path, corpus: Corpus | None = None, count: int =
     with hub.plainly(str(folder)), hub.quietly():
         model = T5ForConditionalGeneration.from_pretrained(str(folder / "t5")).eval()
         tokenizer = AutoTokenizer.from_pretrained(str(folder / hub.TOKENIZER))
-    tasks = replace(Tasks(**files.read_json(folder / "t5" / "state.json")["recipe"]["tasks"]), spans=spans, spelled=0.0)
+    tasks = replace(
+        Tasks(**files.read_json(folder / "t5" / "state.json")["recipe"]["tasks"]), spans=spans, letters=0.0, spelled=0.0
+    )
     total = tokens = 0.0
     for _, _, source, target in itertools.islice(Examples(corpus, tokenizer, tasks, HELD_OUT).batches(), count):
         n = int((target >= 0).sum())

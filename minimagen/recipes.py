@@ -216,19 +216,17 @@ def cook(
     if minutes is None and steps is None:
         minutes = recipe.minutes
     before = {"step": 0, "images": 0, "seconds": 0.0}
-    if recipe.small and (steps is None or round(steps * recipe.small) > 0):
-        part: dict[str, Any] = {"minutes": None, "steps": None}  # the beginning's share
-        if steps is not None:
-            part["steps"] = round(steps * recipe.small)
-            steps -= part["steps"]
-        if minutes is not None:
-            part["minutes"] = minutes * recipe.small
-            minutes -= part["minutes"]
-        if not (out / checkpoint.NAME).exists():  # a run that has its own is past this
-            same: dict[str, Any] = {"text": text, "data": data, "resume": resume, "seed": seed, "score": score}
-            yield from cook(halved(recipe), out / "small", **part, **same, **options)
-        told = checkpoint.counts(out / "small" / checkpoint.NAME)
+    early = out / "small" / checkpoint.NAME
+    share: dict[str, Any] = {"minutes": None if minutes is None else minutes * recipe.small}
+    share["steps"] = None if steps is None else round(steps * recipe.small)
+    if recipe.small and share["steps"] != 0 and not (out / checkpoint.NAME).exists():  # a run that has its own is past
+        same: dict[str, Any] = {"text": text, "data": data, "resume": resume, "seed": seed, "score": score}
+        yield from cook(halved(recipe), out / "small", **share, **same, **options)
+    if recipe.small and early.exists():
+        told = checkpoint.counts(early)
         before = {name: told[name] for name in before}
+        steps = None if steps is None else steps - int(before["step"])
+        minutes = None if minutes is None else max(0.0, minutes - before["seconds"] / 60)
         stage.denoiser.unet.load_state_dict(Stage.from_pretrained(out / "small").denoiser.unet.state_dict())
     losses: list[dict[str, Tensor]] = []  # the pictures' loss, and what was told by what stands beside them
     shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()

@@ -237,6 +237,10 @@ class CachedTextEncoder:
             raise AttributeError(name)
         return getattr(self.encoder, name)  # null, dim, tokens, max_tokens, …
 
+    def to(self, device: str | torch.device) -> CachedTextEncoder:
+        self.encoder.to(device)
+        return self
+
     @torch.no_grad()
     def __call__(self, captions: str | Sequence[str]) -> Text:
         captions = _as_list(captions)

@@ -112,6 +112,9 @@ class Examples:
         """POOL examples of both kinds, (source, target), each with its end token."""
         rng = random.Random(seed)
         count, asked = round(POOL * self.tasks.spans), round(POOL * self.tasks.letters)
+        if count + asked > POOL:
+            told = f"{self.tasks.spans} + {self.tasks.letters}"
+            raise ValueError(f"spans and letters are parts of all examples, and {told} is more than 1")
         examples = []
         for sentence in self.corpus.sentences(seed, count):
             source, target = corrupt(

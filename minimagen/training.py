@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint
+from . import checkpoint, files
 from .conditioning import Text, augment
 from .data import batches
 from .fused import fast_bf16, keep_memory
@@ -158,19 +158,24 @@ def train(
         raise ValueError("give training a budget: either steps= or minutes=")
     if steps is not None and steps < 1:
         raise ValueError(f"training takes one step or more, not {steps}")
+    if minutes is not None and not minutes >= 0:
+        raise ValueError(f"training takes 0 minutes or more, not {minutes}")
     if batch % accumulate:
         raise ValueError(f"a batch of {batch} cannot be computed in {accumulate} equal parts")
     file = None if out is None else Path(out) / checkpoint.NAME
     if file is not None:  # what cannot be saved says so before the work, not after
         if file.exists() and not resume:
             raise ValueError(f"{out} holds a training run: continue it with resume=True, or name another folder")
+        if not file.exists() and (file.parent / files.WEIGHTS).exists():
+            raise ValueError(f"{out} holds a trained network, and no run to go on with: name another folder")
         if hasattr(stage, "save_pretrained"):
             stage.to_dict()
     from accelerate import Accelerator
 
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # before the connections: its defaults would hold them for ever
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if several:  # before the connections: its defaults would hold them for ever
         import_module("torch.distributed.nn.functional")
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=several and not torch.cuda.is_available())  # else they would not know of each other
     if accelerator.mixed_precision not in ("no", "bf16"):
         raise ValueError(
             f"mixed precision {accelerator.mixed_precision} overflows in training: launch with bf16, or none"
@@ -247,6 +252,7 @@ def train(
                 save()
             raise
         save()
+        accelerator.wait_for_everyone()  # what the first has written is there for all
         guard.repeat()
 
 
@@ -254,9 +260,9 @@ def _step(
     accelerator: Any, network: Any, task: Task, beside: Any, cast: Any, batch: dict, first: int, parts: int,
     device: torch.device,
 ) -> Tensor:  # fmt: skip
-    """Forward and backward of a batch in equal parts, and of what stands beside it; gives the pictures' mean loss."""
+    """Forward and backward of a batch in equal parts, and once of what stands beside it; gives the pictures' loss."""
     count = len(batch["image"])
-    size, total = count // parts, torch.zeros((), device=device)
+    size, total, places = count // parts, torch.zeros((), device=device), torch.arange(first, first + count)
     # dropout and the like follow the run's places too, and the caller's random state stays as it is
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(task.seed + first)
@@ -264,11 +270,10 @@ def _step(
             torch.cuda.manual_seed(task.seed + first)
         for part in range(parts):
             rows = slice(part * size, (part + 1) * size)
-            places = torch.arange(first, first + count)[rows]
             with accelerator.no_sync(network) if part + 1 < parts else nullcontext():
                 with cast():
-                    loss = task({name: value[rows] for name, value in batch.items()}, places, device) / parts
-                    more = beside(task, places, device) / parts if beside is not None else 0.0
+                    loss = task({name: value[rows] for name, value in batch.items()}, places[rows], device) / parts
+                    more = beside(task, places, device) if beside is not None and part == 0 else 0.0
                 accelerator.backward(loss + more)
             total += loss.detach()
     return accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total

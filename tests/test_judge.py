@@ -325,7 +325,8 @@ def test_training_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
     assert [s.index for s in steps if s.phase == "render"] == [4, 8]
     assert [s.index for s in steps if s.phase == "train"] == [1, 2, 3, 4]
     assert all(math.isfinite(s.loss) for s in steps if s.phase == "train")
-    assert sorted(p.name for p in (tmp_path / "whole").iterdir()) == ["config.json", "model.safetensors"]
+    whole = ["config.json", "model.safetensors", "training.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "whole").iterdir()) == whole
 
     _train(tmp_path, "halved", stop=2)
     assert not (tmp_path / "halved" / "config.json").exists()
@@ -333,6 +334,11 @@ def test_training_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
     assert [s.index for s in rest] == [3, 4]  # rendered already, and two steps done
     whole, halved = (tmp_path / n / "model.safetensors" for n in ("whole", "halved"))
     assert whole.read_bytes() == halved.read_bytes()
+    longer = train_judge(tmp_path / "whole", steps=5, scenes=8, batch=4, config=TINY, cache=tmp_path / "renders")
+    assert [s.index for s in longer] == [5]  # a run that ended goes on if it is given more
+    (tmp_path / "whole" / "training.safetensors").unlink()
+    with pytest.raises(ValueError, match="no run to go on with"):
+        _train(tmp_path, "whole")
 
 
 def test_training_asks_for_one_budget(tmp_path):

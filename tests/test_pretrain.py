@@ -170,6 +170,19 @@ def test_batches(tokenizers):
     assert torch.equal(again[2], source) and torch.equal(again[3], target)
 
 
+def test_spans_of_one_are_span_corruption_alone(tokenizers):
+    examples = Examples(CORPUS, tokenizers[0], Tasks(spans=1.0, letters=0.0), seed=3)
+    assert all(set(source) & set(examples.sentinels) for source, _ in examples.pool(0))
+    with pytest.raises(ValueError, match="parts of all examples"):
+        Examples(CORPUS, tokenizers[0], Tasks(spans=1.0), seed=3).pool(0)
+
+
+def test_held_out_spans_are_asked_for_no_letter(tmp_path, monkeypatch):
+    list(pretrain(tmp_path, CORPUS, steps=1, recipe=TINY))
+    monkeypatch.setattr("minimagen.text_tasks.which_letter", lambda rng: pytest.fail("a letter was asked for"))
+    held_out_loss(tmp_path, CORPUS, count=1)
+
+
 def test_loss_is_the_mean_over_real_tokens(tokenizers):
     torch.manual_seed(0)
     model = t5(TINY, tokenizers[0]).eval()
@@ -202,12 +215,13 @@ def test_training_learns_and_saves_what_transformers_reads(tmp_path):
 
 def test_resumed_is_unbroken(tmp_path):
     whole = list(pretrain(tmp_path / "whole", CORPUS, steps=12, recipe=TINY))
-    run = pretrain(tmp_path / "broken", CORPUS, steps=12, recipe=TINY, save_minutes=0.0)
-    first = list(itertools.islice(run, 6))  # the fifth step is the last that was saved
-    run.close()
+    run = pretrain(tmp_path / "broken", CORPUS, steps=12, recipe=TINY)
+    first = list(itertools.islice(run, 6))
+    with pytest.raises(KeyboardInterrupt):
+        run.throw(KeyboardInterrupt)
     rest = list(pretrain(tmp_path / "broken", CORPUS, steps=12, recipe=TINY, resume=True))
-    assert rest[0].index == 6
-    assert [s.loss for s in first[:5] + rest] == [s.loss for s in whole]
+    assert [s.index for s in rest] == list(range(7, 13))  # who stops early finds the last step saved
+    assert [s.loss for s in first + rest] == [s.loss for s in whole]
     for name in ("t5/model.safetensors", "t5/optimizer.safetensors", "text_encoder/model.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
 
@@ -220,6 +234,11 @@ def test_faults(tmp_path):
     list(pretrain(tmp_path, CORPUS, steps=1, recipe=TINY))
     with pytest.raises(ValueError, match="another recipe or seed"):
         next(pretrain(tmp_path, CORPUS, steps=2, recipe=TINY, resume=True, seed=1))
+    with pytest.raises(ValueError, match="holds a text encoder"):
+        next(pretrain(tmp_path, CORPUS, steps=2, recipe=TINY))
+    for budget in ({"steps": 0}, {"minutes": 0}, {"minutes": -1.0}, {"minutes": 1, "steps": -1}):
+        with pytest.raises(ValueError, match="training takes more than"):
+            next(pretrain(tmp_path / "none", CORPUS, recipe=TINY, **budget))
     with pytest.raises(SystemExit):
         main(["--help"])
 

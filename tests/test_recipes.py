@@ -131,6 +131,15 @@ def test_a_run_that_begins_small_goes_on_large_with_what_it_learned(tmp_path):
         assert all(torch.equal(p, q) for p, q in zip(weights(Stage.from_pretrained(cut)), weights(large), strict=True))
 
 
+def test_a_run_goes_on_to_its_new_end_whether_or_not_it_began_small(tmp_path):
+    made, whole = replace(tiny("base"), small=0.4), {"text": Words(), "cache": tmp_path}
+    for first, small in ((1, 0), (5, 2)):
+        out = tmp_path / f"{first}"
+        list(cook(made, out, steps=first, **whole))
+        assert (out / "small").exists() == (small > 0)
+        assert [s.step for s in cook(made, out, steps=10, resume=True, **whole)] == list(range(first + 1, 11))
+
+
 def test_training_goes_on_from_given_weights(tmp_path):
     made = tiny("base")
     begun = new_stage(made, 32, seed=5)

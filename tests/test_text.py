@@ -312,6 +312,7 @@ def test_cache(folders, tmp_path, pad, monkeypatch):
 
     monkeypatch.setattr(TextEncoder, "__call__", lambda *a: pytest.fail("encoded again"))
     CachedTextEncoder(encoder, tmp_path)(captions)  # another process would find it all
+    assert cache.to("cpu") is cache and cache.encoder.device == torch.device("cpu")
     monkeypatch.undo()
 
     damaged = next(tmp_path.rglob("*.safetensors"))

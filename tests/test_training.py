@@ -420,6 +420,22 @@ def test_a_batch_in_parts_is_the_batch():
         assert torch.allclose(p, weights(parts)[name], atol=1e-5), name
 
 
+def test_what_stands_beside_a_batch_in_parts_is_computed_once():
+    asked, moved = [], []
+
+    def beside(task, places, device):
+        asked.append(places.tolist())
+        return sum(p.square().sum() for p in task.denoiser.unet.parameters())
+
+    for accumulate in (1, 4):
+        stage = make()
+        run(stage, steps=2, batch=8, text=None, accumulate=accumulate, beside=beside)
+        moved.append(weights(stage))
+    assert asked == 2 * [list(range(8)), list(range(8, 16))]
+    for name, p in moved[0].items():
+        assert torch.allclose(p, moved[1][name], atol=1e-5), name
+
+
 def test_clipping_bounds_the_gradient_of_all_parameters():
     """Adam divides by |gradient| + 1e-8: gradients clipped to 1e-14 move nothing, unclipped ones move by lr."""
     still, moved = make(), make()
@@ -474,6 +490,7 @@ def test_every_fault_is_one_sentence(tmp_path):
     refused("one step or more, not 0", steps=0)
     refused("these pictures have no captions", data=[{"image": torch.zeros(3, 8, 8)}] * 4, steps=1)
     refused("3 equal parts", steps=1, accumulate=3)
+    refused("0 minutes or more", minutes=-1.0)
     refused("fp16 overflows", steps=1, precision="fp16")
     refused("optimizer is 'adamw' or 'muon', not 'sgd'", steps=1, optimizer="sgd")
     refused("weighted 'plain' or 'min-snr'", steps=1, weight="snr")
@@ -495,6 +512,9 @@ def test_every_fault_is_one_sentence(tmp_path):
     refused("cut short", steps=2, out=tmp_path, resume=True)
     files.save_tensors(tmp_path / NAME, {"w": torch.ones(1)})
     refused("no training run's checkpoint", steps=2, out=tmp_path, resume=True)
+    (tmp_path / NAME).rename(tmp_path / files.WEIGHTS)
+    for resume in (False, True):
+        refused("holds a trained network, and no run to go on with", steps=2, out=tmp_path, resume=resume)
 
 
 def test_a_run_that_cannot_be_saved_or_does_not_fit_says_so_and_leaves_no_mark(tmp_path):
@@ -542,7 +562,7 @@ def script(path, body):
     return path
 
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])

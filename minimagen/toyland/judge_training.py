@@ -144,6 +144,8 @@ def train_judge(
         [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr
     )
     step, spent = 0, 0.0
+    if not (out / STATE).exists() and (out / files.WEIGHTS).exists():
+        raise ValueError(f"{out} holds a trained judge, and no run to go on with: name another folder")
     if resume and (out / STATE).exists():
         step, spent = _restore(out / STATE, net, mean, optimizer)
     started = saved = time.monotonic()
@@ -172,7 +174,6 @@ def train_judge(
     _measure_features(judge, store, min(scenes, 2000))
     about = {"trained": {"seed": seed, "steps": step, "batch": batch, "scenes": scenes, "lr": lr}}
     judge.save_pretrained(out, **about)
-    (out / STATE).unlink(missing_ok=True)
 
 
 def _train_step(net, optimizer, store: Cache, scenes: int, batch: int, seed: int, device: str) -> dict[str, float]:
