@@ -227,6 +227,32 @@ def test_draw_shows_each_stage_and_keeps_the_picture():
     assert p.controls.draw.description == "Draw" and not p.controls.repaint.disabled
 
 
+def test_what_no_dial_has_moved_is_each_stages_own():
+    def cascade_of_three():
+        base, large = reading().stages
+        base = replace(base, guidance=15.0, threshold=Dynamic(0.9, cap=1.5))
+        largest = Stage(Denoiser(Small(2, 32, enlarges=True), CosineSchedule(), "v"), 64, steps=2, aug=0.0)
+        return Imagen([base, large, largest], Letters())
+
+    p = page(cascade_of_three())
+    p.controls.prompt.value = "a red cube"
+    p.draw()
+    assert np.array_equal(p.picture, cascade_of_three().draw("a red cube", seed=0)[0])
+    p.controls.p.value = 0.8
+    assert p.wish().options(p.imagen) == {"seed": 0, "size": 64, "threshold": Dynamic(0.8, cap=1.5)}
+    p.controls.threshold.value = "static"
+    assert p.wish().options(p.imagen)["threshold"] == Static()
+    p.controls.reset.click()
+    assert p.wish().options(p.imagen) == {"seed": 0, "size": 64}
+
+
+def test_a_picture_of_no_word_has_a_name():
+    p = page()
+    p.controls.prompt.value = "!!!"
+    p.draw()
+    assert p.controls.easel.filename == "picture.png"
+
+
 def test_the_dials_reach_the_picture():
     p = page()
     p.controls.prompt.value, p.controls.seed.value = "a red cube", 4

@@ -22,6 +22,8 @@ from .film import Film
 from .painting import Frame
 from .wishes import EXAMPLES, Wish, doubts, plainly
 
+DIALS = ("guidance", "threshold", "p", "steps", "aug")  # those that a stage has a value of its own for
+
 
 class Stopped(Exception):
     """Someone does not want the rest of a drawing."""
@@ -40,6 +42,7 @@ class Playground(w.VBox):
         self.imagen, self.judge, self.aside = imagen, judge, aside
         self.picture: Image.Image | None = None
         self.shown: Wish | None = None  # what the picture is of
+        self.own: dict[str, Any] = {}  # what the dials show of the stages
         self.busy = False  # loading or drawing; the judge may take its time after that
         self._ends, self._job = Event(), object()
         c = self.controls = Controls()
@@ -139,6 +142,7 @@ class Playground(w.VBox):
         c.threshold.value = {Dynamic: "dynamic", Static: "static"}.get(type(first.threshold), "none")
         c.p.value = getattr(first.threshold, "p", 0.995)
         c.aug.value = next((s.aug for s in self.imagen.stages if s.enlarges), 0.0)
+        self.own = {name: getattr(c, name).value for name in DIALS}
         self.thresholds()
 
     def thresholds(self) -> None:
@@ -148,12 +152,14 @@ class Playground(w.VBox):
     # Drawing
 
     def wish(self, prompt: str | None = None) -> Wish:
-        """What the page asks for."""
+        """What the page asks for. Of a dial that nobody has moved, that is what each stage has itself."""
         c = self.controls
-        dials = {
-            name: getattr(c, name).value for name in ("seed", "size", "guidance", "threshold", "p", "steps", "aug")
-        }
-        return Wish(c.prompt.value if prompt is None else prompt, **dials)
+        now = {name: getattr(c, name).value for name in DIALS}
+        moved = {name for name, value in now.items() if value != self.own.get(name)}
+        if moved & {"threshold", "p"}:  # one makes no threshold without the other
+            moved |= {"threshold", "p"}
+        dials = {name: now[name] for name in moved}
+        return Wish(c.prompt.value if prompt is None else prompt, seed=c.seed.value, size=c.size.value, **dials)
 
     def example(self, text: str) -> None:
         if self.busy:
@@ -208,7 +214,8 @@ class Playground(w.VBox):
         self.picture, self.shown = picture, wish
         self.wipe()
         c.easel.final = painting.png(picture, wish)
-        c.easel.filename = "-".join("".join(x if x.isalnum() else " " for x in wish.prompt).split())[:60] + ".png"
+        words = "".join(x if x.isalnum() else " " for x in wish.prompt).split()
+        c.easel.filename = ("-".join(words)[:60] or "picture") + ".png"
         c.change.value = wish.sentence()
         self.film.read(self.imagen, wish.sentence())
         self.say(" ".join(warned) or "Done. Wind the film back, choose a word, or repaint a part.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minimagen.cascade import Imagen
@@ -54,7 +54,9 @@ class Wish:
         options: dict[str, Any] = {"seed": self.seed, "size": self.size}
         options |= {name: v for name in ("guidance", "steps") if (v := getattr(self, name)) is not None}
         if self.threshold is not None:
-            options["threshold"] = {"none": None, "static": Static(), "dynamic": Dynamic(self.p)}[self.threshold]
+            own = imagen.stages[0].threshold
+            dynamic = replace(own if isinstance(own, Dynamic) else Dynamic(), p=self.p)  # its cap stays
+            options["threshold"] = {"none": None, "static": Static(), "dynamic": dynamic}[self.threshold]
         if self.aug is not None:
             stages = [s for s in imagen.stages if self.size is None or s.size <= self.size]
             options["aug"] = [self.aug if s.enlarges else s.aug for s in stages]
