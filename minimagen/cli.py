@@ -16,6 +16,7 @@ from .options import check, parser
 from .terminal import note
 
 OK, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
+KEPT = {"train": "; --resume goes on from the last checkpoint", "draw": "; what was finished is kept"}
 
 
 def sentence(fault: BaseException) -> str:
@@ -52,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         getattr(commands, args.command)(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        kept = "--resume goes on from the last checkpoint" if args.command == "train" else "what was finished is kept"
-        print(f"\nminimagen: interrupted; {kept}.", file=sys.stderr)
+        print(f"\nminimagen: interrupted{KEPT.get(args.command, '')}.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `minimagen … | head`: whoever reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as fault:
         if args.traceback:
             raise
-        print(f"minimagen: {sentence(fault).rstrip('.')}.", file=sys.stderr)
+        said = sentence(fault).rstrip(".")
+        print(f"minimagen: {said}{'' if said.endswith('?') else '.'}", file=sys.stderr)
         return FAULT
     return OK
 

@@ -25,7 +25,10 @@ def version() -> str:
     from .toyland.scene import WORLD_VERSION
 
     lines = [f"minimagen {__version__}", f"Toyland, version {WORLD_VERSION}"]
-    configs = sorted(data_folder().glob("*/config.json"))
+    try:
+        configs = sorted(data_folder().glob("*/config.json"))
+    except FileNotFoundError:
+        configs = []
     for path in configs:
         digest = json.loads(path.read_text(encoding="utf-8")).get("sha256", "")
         lines.append(f"weights {path.parent.name} {digest[:12]}".strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 ABOUT = """\
@@ -110,9 +111,15 @@ Afterwards, in Python:
 
 def number(text: str) -> float:
     try:
-        return float(text)
+        return finite(float(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number to reckon with")
+    return value
 
 
 def numbers(kind: type) -> Callable[[str], list]:
@@ -120,7 +127,7 @@ def numbers(kind: type) -> Callable[[str], list]:
 
     def parse(text: str) -> list:
         try:
-            return [kind(part) for part in text.split(",")]
+            return [finite(kind(part)) for part in text.split(",")]
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number, nor a list such as 4,1,1") from None
 

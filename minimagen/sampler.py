@@ -109,6 +109,8 @@ def sample(
     """
     if solver not in ("ddim", "dpm++2m"):
         raise ValueError(f"a solver is 'ddim' or 'dpm++2m', not {solver!r}; DDPM is 'ddim' with eta=1")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta lies between 0 (DDIM) and 1 (DDPM), and {eta} does not")
     if solver == "dpm++2m" and eta != 0:
         raise ValueError("dpm++2m is a deterministic solver: eta must be 0")
     if not bool((times[1:] < times[:-1]).all()):

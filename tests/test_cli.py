@@ -309,6 +309,29 @@ def test_drawings_can_be_evaluated(weights, tmp_path, capsys):
     code, told, err = run(capsys, *words)
     assert code == 0, err
     assert "folder drawings, size 16" in told and (tmp_path / "report" / "evaluation.html").exists()
+    code, _, err = run(capsys, *words, "--steps", "4", "--prompts", "suites")
+    assert code == 1 and "are drawn already" in err and "leave out steps, prompts" in err
+
+
+def test_only_what_keeps_something_says_so_when_it_is_interrupted(capsys, monkeypatch):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    words = {"evaluate": [], "draw": ["a cube"], "train": ["base"], "export": ["diffusers", "x"]}
+    for command in words:
+        monkeypatch.setattr(f"minimagen.commands.{command}", interrupted)
+    said = {command: run(capsys, command, *more)[2].strip() for command, more in words.items()}
+    assert said["evaluate"] == said["export"] == "minimagen: interrupted."
+    assert "what was finished is kept" in said["draw"] and "--resume" in said["train"]
+
+
+def test_the_version_is_told_without_weights(capsys, monkeypatch):
+    def missing(*parts):
+        raise FileNotFoundError("no data")
+
+    monkeypatch.setattr("minimagen.resources.data_folder", missing)
+    code, told, _ = run(capsys, "--version")
+    assert code == 0 and told.startswith("minimagen ") and "no weights ship with this copy" in told
 
 
 def test_export_writes_what_diffusers_reads(weights, tmp_path, capsys):
@@ -345,6 +368,7 @@ FAULTS = {
     "too many values": (["a cube", "--steps", "1,2,3"], "steps has 3 values for 2 stages"),
     "no steps": (["a cube", "--steps", "0"], "one step or more"),
     "augmentation above one": (["a cube", "--aug", "0,7"], "between 0 (none) and 1"),
+    "more noise than there is": (["a cube", "--eta", "5"], "between 0 (DDIM) and 1 (DDPM), and 5.0 does not"),
     "no such device": (["a cube", "--device", "abacus"], "there is no device 'abacus'"),
     "no such picture": (["a cube", "--enlarge", "nowhere.png"], "there is no picture nowhere.png"),
     "a folder that is a file": (["a cube", "--out", "a file"], "a file"),
@@ -400,6 +424,8 @@ USAGE = {
     "no command": ([], "required: COMMAND"),
     "no such command": (["paint"], "invalid choice: 'paint'"),
     "a word for a number": (["draw", "x", "--steps", "many"], "'many' is not a number, nor a list"),
+    "an endless w": (["draw", "x", "--guidance", "3,inf"], "'3,inf' is not a number, nor a list"),
+    "no eta": (["draw", "x", "--eta", "nan"], "'nan' is not a number"),
     "a percentile as it is said": (["draw", "x", "--percentile", "99.5"], "write the 99.5th percentile as 0.995"),
     "no such threshold": (["draw", "x", "--threshold", "soft"], "there are static, dynamic and none"),
     "a percentile without its threshold": (["draw", "x", "--percentile", "0.9", "--threshold", "static"], "belongs to"),

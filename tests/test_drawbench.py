@@ -427,6 +427,16 @@ def test_a_folder_with_captions_in_files(known, tmp_path):
     (tmp_path / "metadata.jsonl").write_text('{"text": "a red cube"}\n')
     with pytest.raises(ValueError, match="Line 1 of .*metadata.jsonl is not an object with a file_name"):
         evaluate(tmp_path, judge=known)
+    for odd, says in (
+        ('{"file_name": "a.png", "text": 5}', "caption of a.png is no text: 5"),
+        ('{"file_name": "a.png", "text": "a cube", "scene": {"foo": 1}}', "scene of a.png is none of Toyland's"),
+        ('{"file_name": "a.png", "text": "a cube", "scene": 3}', "scene of a.png is none of Toyland's"),
+    ):
+        (tmp_path / "metadata.jsonl").write_text(odd + "\n")
+        with pytest.raises(ValueError, match=says):
+            evaluate(tmp_path, judge=known)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a cube", "scene": null}\n')
+    assert evaluate(tmp_path, judge=known).categories[0].judge is None
     (tmp_path / "metadata.jsonl").unlink()
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="a.png is not a whole picture"):

@@ -113,6 +113,11 @@ def evaluate(
     judge = judge or shipped()
     settings = {"pictures": pictures, "size": size, "seed": seed, **{k: str(v) for k, v in options.items()}}
     if (folder := folder_of_pictures(source)) is not None:
+        said = [name for name, value in {"size": size, **options}.items() if value is not None]
+        said += ["prompts"] if prompts != "drawbench" else []
+        if said:
+            told = "the pictures are drawn already, and their captions are the prompts"
+            raise ValueError(f"In {folder} {told}: leave out {', '.join(said)}.")
         asked, drawn, settings = from_folder(folder, settings)
     else:
         if not 1 <= pictures <= 1000:

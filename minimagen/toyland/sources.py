@@ -80,8 +80,12 @@ def from_folder(folder: Path, settings: dict) -> tuple[list[Prompt], Iterator, d
             text = file.with_suffix(".txt").read_text(encoding="utf-8").strip()
         if text is None:
             raise ValueError(f"{file} has no caption: neither a line in metadata.jsonl nor {file.stem}.txt beside it.")
+        if not isinstance(text, str):
+            raise ValueError(f"The caption of {file.name} is no text: {text!r}.")
         try:
-            asked.append(captioned(text, Scene.from_dict(row["scene"]) if "scene" in row else None))
+            asked.append(captioned(text, None if row.get("scene") is None else Scene.from_dict(row["scene"])))
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError(f"The scene of {file.name} is none of Toyland's.") from None
         except ValueError as fault:
             raise ValueError(f"The caption of {file.name} cannot be judged. {fault}") from fault
 
