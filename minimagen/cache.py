@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ class Cached(Dataset):
             raise ValueError(f"a cache of {count} pictures needs as many, and there are {len(source)}")
         self.source, self.folder, self.count, self.seed = source, Path(folder), count, seed
         self.world = getattr(source, "world", None)
-        about = getattr(source, "about", {})
+        about = getattr(source, "about", None) or _likeness(source)
         told = self.folder / "about.json"
         if not told.exists():
             files.write_json(told, about)
@@ -131,6 +132,14 @@ class Cached(Dataset):
         words = torch.frombuffer(bytearray(json.dumps(captions).encode()), dtype=torch.uint8)
         tensors = {name: torch.stack(values) for name, values in lists.items() if values}
         files.save_tensors(self._file(number), tensors | {"captions": words})
+
+
+def _likeness(source: Any) -> dict[str, Any]:
+    """What tells a source that says nothing of itself from others: how many it has, and the first of them."""
+    item = source[0]
+    digest = hashlib.sha256(as_bytes(item["image"]).numpy().tobytes())
+    digest.update(json.dumps([item.get("caption"), item.get("captions")]).encode())
+    return {"count": len(source) if hasattr(source, "__len__") else None, "first": digest.hexdigest()[:16]}
 
 
 def as_bytes(image: Tensor) -> Tensor:

@@ -20,9 +20,14 @@ DOORS = ("conv_in.", "conv_out.")  # where something else than features comes in
 
 
 class Muon(torch.optim.AdamW):
-    """Muon for the matrices of a network, convolutions flattened to (out, in · k · k), and AdamW for the rest."""
+    """Muon for the matrices of a network, convolutions flattened to (out, in · k · k), and AdamW for the rest.
+
+    adamw: AdamW's options. None of the weights decays.
+    """
 
     def __init__(self, network: nn.Module, lr: float, betas: tuple[float, float], momentum: float = 0.95, **adamw: Any):
+        if adamw.setdefault("weight_decay", 0.0) != 0:
+            raise ValueError("Muon's matrices do not decay here, so that nothing else shall: leave out weight_decay")
         named = list(network.named_parameters())
         matrices = [p for name, p in named if p.ndim >= 2 and not name.startswith(DOORS)]
         inside = {id(p) for p in matrices}

@@ -63,7 +63,7 @@ class ToylandTwins(Dataset):
             number = index // 2
             *both, thing = twins((self.seed << 30) + number, of=self.of[number % len(self.of)])
             one, rng = both[index % 2], random.Random(f"{self.seed}/{number}")
-            u0, v0, u1, v1 = boxes(one.scene)[thing]
+            u0, v0, u1, v1 = boxes(both[0].scene)[thing]  # the first's, so that both show one place
             x, y = (
                 corner(self.size, self.crop, middle, rng.uniform(0.3, 0.7)) for middle in ((u0 + u1) / 2, (v0 + v1) / 2)
             )
@@ -91,7 +91,7 @@ class Twins:
     def __call__(self, task: Task, places: Tensor, device: torch.device) -> Tensor:
         numbers = int(places[0]) // len(places) * self.pairs + torch.arange(self.pairs)
         count = getattr(self.data, "count", None)  # a cache would shuffle its second round, and part the twins
-        first = [2 * n if count is None else 2 * n % count for n in numbers.tolist()]
+        first = [2 * n if count is None else 2 * n % (count - count % 2) for n in numbers.tolist()]
         batch = collate([self.data[n + i] for n in first for i in (0, 1)])
         told = replace(task, drop=0.0, crop=None)  # both twins, whole, and told
         with attended(task.denoiser.unet) as scores:

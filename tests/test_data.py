@@ -135,6 +135,10 @@ def test_a_cache_of_finite_data_ends_where_they_end_and_knows_its_folder(tmp_pat
         Image.new("RGB", (4, 4), color).save(tmp_path / color / "a.png")
         (tmp_path / color / "a.txt").write_text(color, encoding="utf-8-sig")  # as some editors write it
     assert Cached(Folder(tmp_path / "red", 4), tmp_path / "cache", 1)[0]["caption"] == "red"
+    one, other = ([{"image": torch.zeros(3, 4, 4), "caption": said}] for said in ("one", "other"))
+    assert Cached(one, tmp_path / "lists", 1)[0]["caption"] == Cached(one, tmp_path / "lists", 1)[0]["caption"] == "one"
+    with pytest.raises(ValueError, match="is a cache of"):  # lists say nothing of themselves, and are told apart
+        Cached(other, tmp_path / "lists", 1)
     with pytest.raises(ValueError, match="is a cache of"):
         Cached(Folder(tmp_path / "blue", 4), tmp_path / "cache", 1)
 

@@ -87,3 +87,9 @@ def test_it_learns_and_leaves_what_has_no_gradient():
         optimizer.step()
     assert losses[-1] < 0.2 * losses[0]
     assert torch.equal(module.line.weight, kept)
+
+
+def test_weights_that_would_decay_by_halves_are_refused():
+    with pytest.raises(ValueError, match="leave out weight_decay"):
+        Muon(Small(), 0.02, (0.9, 0.99), weight_decay=0.1)
+    assert {group["weight_decay"] for group in Muon(Small(), 0.02, (0.9, 0.99)).param_groups} == {0.0}

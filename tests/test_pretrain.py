@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import string
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from minimagen.conditioning import Text
 from minimagen.pretrain import Recipe, held_out_loss, main, pretrain, t5, token_loss
 from minimagen.probes import Score, binding, embed, fit, letters, score, synonyms
 from minimagen.text import TextEncoder
-from minimagen.text_tasks import Examples, Tasks, corrupt
+from minimagen.text_tasks import Examples, Tasks, corrupt, which_letter
 from minimagen.tokenizer import save_tokenizer, t5_tokenizer, train_tokenizer
 from minimagen.toyland.scene import COLORS, SHAPES
 
@@ -168,6 +169,20 @@ def test_batches(tokenizers):
     number, within, source, target = batches[25]
     again = next(Examples(CORPUS, tokenizer, Tasks(batch=512, spelled=0.0), seed=1).batches(number, within))
     assert torch.equal(again[2], source) and torch.equal(again[3], target)
+
+
+def test_a_letter_is_asked_for_by_its_place_and_a_place_by_its_letter():
+    rng, kinds = random.Random(0), set()
+    for _ in range(300):
+        question, answer = which_letter(rng)
+        what, word = re.fullmatch(r'(.*): "([a-z]+)"', question).groups()
+        kind, asked = what.rsplit(" ", 1)
+        kinds.add(kind)
+        if kind == "letter":
+            assert answer == word[int(asked) - 1]
+        else:
+            assert word[: int(answer)].count(asked) == 1 and word[int(answer) - 1] == asked, "the first of its kind"
+    assert kinds == {"letter", "place of"}
 
 
 def test_spans_of_one_are_span_corruption_alone(tokenizers):

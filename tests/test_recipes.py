@@ -15,6 +15,7 @@ from minimagen.files import load_tensors
 from minimagen.recipes import CPU, GPU, cook, new_stage, recipe
 from minimagen.samples import grid, psnr
 from minimagen.toyland.scene import WORLD_VERSION
+from minimagen.training import EMA, TrainStep
 from minimagen.unet import UNetConfig
 from tools.compare_encoders import without_text
 from tools.ship import ship
@@ -237,6 +238,17 @@ def test_a_fault_while_drawing_samples_does_not_lose_the_steps_before_it(tmp_pat
         list(cook(tiny("base"), tmp_path, text=Words(), steps=9))
     assert (tmp_path / NAME).exists()  # written at once, and not when the fault, which holds the run, is forgotten
     assert caught.value.__traceback__ is not None
+
+
+def test_samples_are_of_the_averaged_weights(tmp_path):
+    stage, told = new_stage(tiny("base"), 32, seed=1), []
+    average = EMA(stage.denoiser.unet, 0.5)
+    step = TrainStep(1, 2, 0.0, 0.0, torch.zeros(()), average)
+    for out in ("own", "averaged", "again"):
+        told.append(samples.show(stage, step, Words(), tmp_path / out))
+        for p in stage.denoiser.unet.parameters():  # the weights go on, and their average does not
+            torch.nn.init.normal_(p.data, std=0.5)
+    assert told[0] == told[1] == told[2]
 
 
 def test_psnr_and_grid_against_hand_worked_numbers():

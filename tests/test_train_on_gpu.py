@@ -143,6 +143,44 @@ def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp
     assert list((out / "samples").glob("*.png"))
 
 
+class Enough(Exception):
+    """A step's gradient is known."""
+
+
+def test_a_step_lowers_all_four_losses_as_they_count_and_its_seed_decides_it(
+    rendered, stage, text, tmp_path, monkeypatch
+):
+    found = []
+
+    def caught(parameters, bound):
+        found.append([p.grad.clone() for p in parameters])
+        raise Enough
+
+    monkeypatch.setattr(train_on_gpu, "fast_bf16", lambda device: False)
+    stage.save_pretrained(tmp_path / "begin")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rendered").symlink_to(rendered)
+    call = [str(tmp_path / "out"), "--begin", str(tmp_path / "begin"), "--batch", "4", "--pairs", "2"]
+    for seed in ("5", "5", "6"):
+        with monkeypatch.context() as patch, pytest.raises(Enough):
+            patch.setattr(torch.nn.utils, "clip_grad_norm_", caught)
+            main([*call, "--renderers", "0", "--seed", seed])
+    torch.manual_seed(5)
+    plain, same, apart, asked = losses_of(stage, batch_of(pools(rendered), text, text([""]).tokens, 4, 2), 4)
+    (plain + 0.7 * (same + 6 * apart) + 0.15 * asked).backward()
+    for grads, equal in zip(found, (True, True, False), strict=True):
+        close = [
+            torch.allclose(g, p.grad, rtol=1e-3, atol=1e-6) for g, p in zip(grads, stage.denoiser.unet.parameters())
+        ]
+        assert all(close) == equal
+
+
+def test_a_step_without_pairs_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--pairs", "0", "--renderers", "0"])
+    assert "one picture and one pair, or more" in capsys.readouterr().err
+
+
 def test_without_renderers_too_few_pictures_are_not_waited_for(stage, tmp_path):
     stage.save_pretrained(tmp_path / "begin")
     with pytest.raises(RuntimeError, match="0 images are rendered, and nobody renders more"):

@@ -430,13 +430,14 @@ def test_what_is_asked_is_learned(tmp_path):
     assert sum(last) < 0.6 * sum(first), (first, last)
 
 
-def test_no_place_of_a_run_meets_a_parted_pair(tmp_path):
+@pytest.mark.parametrize("held", [8, 9])
+def test_no_place_of_a_run_meets_a_parted_pair(tmp_path, held):
     """Item 2 i + 1 of a cache's later rounds would be another pair's: Twins stays in the first."""
-    cached = Cached(ToylandTwins(64, 32, 4), tmp_path, 8)
+    cached = Cached(ToylandTwins(64, 32, 4), tmp_path, held)
     seen = []
 
     class Watched:
-        count = 8
+        count = held
 
         def __getitem__(self, index):
             seen.append(index)
@@ -446,3 +447,10 @@ def test_no_place_of_a_run_meets_a_parted_pair(tmp_path):
     for first in random.Random(0).sample(range(0, 400, 4), 5):
         beside(task(), torch.arange(first, first + 4), torch.device("cpu"))
     assert max(seen) < 8 and all(a % 2 == 0 and b == a + 1 for a, b in zip(seen[0::2], seen[1::2]))
+
+
+@pytest.mark.parametrize("of", ["place", "size", "number"])
+def test_both_of_two_show_one_window(of):
+    data = ToylandTwins(256, 64, 4, of=(of,), seed=3)
+    for i in range(0, 12, 2):
+        assert torch.equal(data[i]["origin"], data[i + 1]["origin"])

@@ -274,6 +274,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--render", type=int, help=argparse.SUPPRESS)  # this process is renderer number …
     args = parser.parse_args(arguments)
+    if args.batch < 1 or args.pairs < 1:
+        parser.error("a step takes one picture and one pair, or more")
     if args.render is not None:
         render(args.out, args.render, args.renderers, SEED + args.seed)
     with renderers(args.out / "rendered", args.renderers, args.seed) as helpers:

@@ -42,7 +42,7 @@ class Twin(NamedTuple):
 
 
 def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, Twin, int]:
-    """Two scenes that differ in one of KINDS, and the thing to look at: one of those that differ, or SIGN."""
+    """Two scenes that differ in one of KINDS, and what to look at: one that differs, SIGN, or of number the first."""
     if of not in KINDS:
         raise ValueError(f"twins differ in {', '.join(KINDS)}, not in {of!r}")
     for number in range(TRIES):
