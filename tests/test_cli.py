@@ -313,6 +313,16 @@ def test_drawings_can_be_evaluated(weights, tmp_path, capsys):
     assert code == 1 and "are drawn already" in err and "leave out steps, prompts" in err
 
 
+def test_a_cache_is_filled_before_a_gpu_asks_for_it(tmp_path, monkeypatch):
+    from minimagen import cache, commands
+    from minimagen.data import ToylandImages
+
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    cached = cache.Cached(ToylandImages(16), tmp_path, 2)
+    commands._fill(cached)
+    assert cached.filled == cached.chunks == 1
+
+
 def test_only_what_keeps_something_says_so_when_it_is_interrupted(capsys, monkeypatch):
     def interrupted(args):
         raise KeyboardInterrupt

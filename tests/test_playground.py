@@ -246,6 +246,29 @@ def test_what_no_dial_has_moved_is_each_stages_own():
     assert p.wish().options(p.imagen) == {"seed": 0, "size": 64}
 
 
+def test_what_ends_late_is_not_said():
+    p = page()
+
+    def overtaken():
+        p._apart(lambda: None)
+        p.say("Words of other work.")
+        raise ValueError("too late")
+
+    p._apart(overtaken)
+    assert "Words of other work." in p.controls.message.value and not p.busy
+
+
+def test_the_judge_says_nothing_of_a_picture_that_is_no_longer_shown():
+    p = page()
+    p.judge = lambda picture: setattr(p, "picture", None) or ["a large red cube"]
+    p.controls.prompt.value = "a red cube"
+    p.draw()
+    assert "a large red cube" not in p.controls.judged.value
+    p.judge = lambda picture: ["a large red cube"]
+    p.draw()
+    assert "a large red cube" in p.controls.judged.value
+
+
 def test_a_picture_of_no_word_has_a_name():
     p = page()
     p.controls.prompt.value = "!!!"
