@@ -223,9 +223,8 @@ def held_out_loss(folder: str | Path, corpus: Corpus | None = None, count: int =
     with hub.plainly(str(folder)), hub.quietly():
         model = T5ForConditionalGeneration.from_pretrained(str(folder / "t5")).eval()
         tokenizer = AutoTokenizer.from_pretrained(str(folder / hub.TOKENIZER))
-    tasks = replace(
-        Tasks(**files.read_json(folder / "t5" / "state.json")["recipe"]["tasks"]), spans=spans, letters=0.0, spelled=0.0
-    )
+    tasks = Tasks(**files.read_json(folder / "t5" / "state.json")["recipe"]["tasks"])
+    tasks = replace(tasks, spans=spans, letters=0.0, spelled=0.0)
     total = tokens = 0.0
     for _, _, source, target in itertools.islice(Examples(corpus, tokenizer, tasks, HELD_OUT).batches(), count):
         n = int((target >= 0).sum())
