@@ -118,12 +118,13 @@ def inpaint(
     them join. None = all.
     Options are those of `Imagen.draw`.
     """
-    count = options.get("count", 1)
+    prompt = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
+    count, first = options.get("count", 1), options.get("first", 0)
     known, mask = one_each(given(image), prompt, count), one_each(as_mask(repaint), prompt, count)
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
-        here = _resize(_of(known, pictures), stage.size)
-        inside = F.interpolate(_of(mask, pictures), (stage.size, stage.size), mode="area")
+        here = _resize(_of(known, pictures, first), stage.size)
+        inside = F.interpolate(_of(mask, pictures, first), (stage.size, stage.size), mode="area")
         return {
             "wrap": lambda denoiser: Known(denoiser, here, inside, mend),
             "rounds": 1 if stage.enlarges else rounds,
@@ -134,7 +135,7 @@ def inpaint(
 
 def outpaint(
     imagen: Imagen,
-    image: Image.Image,
+    image: Image.Image | Tensor,
     prompt: str | None = None,
     *,
     left: float = 0.0,
@@ -155,7 +156,7 @@ def outpaint(
     if (left or right) and (top or bottom):
         raise ValueError("outpaint grows along one axis at a time: left and right, or top and bottom")
     side = size or imagen.stages[-1].size
-    image = to_rgb(image)
+    image = to_pil(image if image.ndim == 4 else image[None])[0] if isinstance(image, Tensor) else to_rgb(image)
     if image.width != image.height and (image.width > image.height) != bool(left or right):
         raise ValueError("outpaint grows a picture that is no square along its longer side: cut out a square first")
     if min(image.size) != side:
@@ -193,12 +194,13 @@ def vary(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength lies between 0 (the image itself) and 1 (a new one), and {strength} does not")
-    known = one_each(given(image), prompt, options.get("count", 1))
+    prompt = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
+    known, first = one_each(given(image), prompt, options.get("count", 1)), options.get("first", 0)
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         if stage.enlarges:
             return {}
-        x = _resize(_of(known, pictures), stage.size).expand(len(noise), -1, -1, -1)
+        x = _resize(_of(known, pictures, first), stage.size).expand(len(noise), -1, -1, -1)
         start = max(strength, 1e-3)  # t = 0 is the clean picture: there is no step to take from it
         alpha, sigma = stage.denoiser.schedule(stage.times(stage.steps, start=start)[0], like=x)
         return {"z": alpha * x + sigma * noise_like(x, noise), "start": start}
@@ -206,9 +208,9 @@ def vary(
     return imagen.draw(prompt, size=size, edit=edit, **options)
 
 
-def _of(images: Tensor, pictures: range) -> Tensor:
-    """The images of these pictures; a single image is every picture's."""
-    return images if len(images) == 1 else images[pictures[0] : pictures[-1] + 1]
+def _of(images: Tensor, pictures: range, first: int) -> Tensor:
+    """The images of these pictures, which count from `first`; a single image is every picture's."""
+    return images if len(images) == 1 else images[pictures[0] - first : pictures[-1] + 1 - first]
 
 
 def _resize(images: Tensor, size: int) -> Tensor:

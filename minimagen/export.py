@@ -71,6 +71,11 @@ def pipeline(imagen: Imagen) -> IFPipeline:
         )
     if imagen.text is None:
         raise ValueError("IFPipeline is conditioned on text, and this cascade has none: it cannot be exported")
+    if (getattr(imagen.text, "pad", None), getattr(imagen.text, "max_tokens", None)) != ("max", 77):
+        raise ValueError(
+            "IFPipeline reads 77 tokens by a tokenizer, padding included, and this cascade's text encoder does not: "
+            "it would draw other pictures, and cannot be exported"
+        )
     unet = deepfloyd.to_diffusers(stage.denoiser.unet, variance=True)
     return IFPipeline(imagen.text.tokenizer, imagen.text.model, unet, scheduler(stage), **WITHOUT_CHECKER)
 
@@ -135,7 +140,9 @@ def to_diffusers(imagen: Imagen, folder: str | Path) -> None:
 
     All is written beside `folder` first and takes its name when it is whole.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
+    if folder == Path.cwd():
+        raise ValueError("the folder in which you are cannot be exported to: name a new one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty: name a new folder to export to")
     folder.parent.mkdir(parents=True, exist_ok=True)

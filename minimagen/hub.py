@@ -137,7 +137,7 @@ def save_folder(target: Path, write: Callable[[str], Any]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     os.chmod(fresh, 0o755)
-    old = fresh.with_suffix(".old")
+    old = fresh.with_name(fresh.name + ".old")
     try:
         with quietly():
             write(str(fresh))

@@ -27,6 +27,8 @@ def from_pil(images: Image.Image | np.ndarray | Sequence[Image.Image] | Tensor, 
     if isinstance(images, np.ndarray):
         images = Image.fromarray(images)
     images = [images] if isinstance(images, Image.Image) else list(images)
+    if not images or not all(isinstance(image, Image.Image) for image in images):
+        raise ValueError("pictures are PIL's, one or a list of them, an array of bytes, or a tensor (B, 3, H, W)")
     side = size or min(images[0].size)
     return torch.stack([to_tensor(image, side) for image in images])
 
@@ -49,6 +51,8 @@ def given(images: Any) -> Tensor:
     x = from_pil(images)
     if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
         raise ValueError(f"a picture is (3, H, W) of floats in [−1, 1], and this is {tuple(x.shape)} {x.dtype}")
+    if x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"the networks draw squares, and this picture is {x.shape[-1]} × {x.shape[-2]}: cut one out")
     if not float(x.abs().amax()) <= 2:  # a little more than 1 is what enlarging makes of an edge; also true of NaN
         raise ValueError(f"pictures lie in [−1, 1], and these reach {float(x.abs().amax()):.4g}: x / 127.5 − 1 does it")
     return x.float()
@@ -57,11 +61,10 @@ def given(images: Any) -> Tensor:
 def to_rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode in plain colours: turned as its camera says, laid on white where it is transparent."""
     image = ImageOps.exif_transpose(image)
-    if (
-        image.mode.startswith("I") or image.mode == "F"
-    ):  # 16 bits a pixel and more: PIL would clip where it should scale
+    if image.mode.startswith("I") or image.mode == "F":  # of 16 bits a pixel, PIL would clip what should be scaled
         values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).round().astype(np.uint8))
+        deep = image.mode.startswith("I;16") or (image.mode == "I" and values.max() > 255)
+        image = Image.fromarray((values / 257 if deep else values).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

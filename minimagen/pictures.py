@@ -34,7 +34,9 @@ class Folder(Dataset):
             silent = datasets.are_progress_bars_disabled()
             datasets.disable_progress_bars()
             try:
-                self.rows = datasets.load_dataset("imagefolder", data_dir=str(self.folder), split="train")
+                # every file, whatever names say of a split, and however the folder is called
+                every = {"train": [glob.escape(str(self.folder.resolve())) + "/**"]}
+                self.rows = datasets.load_dataset("imagefolder", data_files=every, split="train")
             except (datasets.exceptions.DatasetsError, ValueError, OSError) as fault:
                 raise ValueError(f"the metadata file in {self.folder} cannot be used: {_innermost(fault)}") from fault
             finally:
@@ -67,8 +69,7 @@ class Folder(Dataset):
             raise ValueError(
                 f"{bare[0]} has no caption: write it into {bare[0].with_suffix('.txt').name} beside it{more}"
             )
-        captions = [" ".join(p.with_suffix(".txt").read_text(encoding="utf-8-sig").split()) for p in found]
-        return {"image": [str(p) for p in found], "caption": captions}
+        return {"image": [str(p) for p in found], "caption": [_words(p.with_suffix(".txt")) for p in found]}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,6 +79,8 @@ class Folder(Dataset):
         path = row["image"]["path"]
         if row["caption"] is None:
             raise ValueError(f"{path} has an empty caption in the metadata file")
+        if not isinstance(row["caption"], str):
+            raise ValueError(f"{path} has a caption in the metadata file that is no text: {row['caption']!r}")
         try:
             with Image.open(path) as image:
                 return {"image": to_tensor(image, self.size), "caption": row["caption"]}
@@ -85,14 +88,24 @@ class Folder(Dataset):
             raise ValueError(f"{path} is no whole picture ({fault}): mend it or take it out of the folder") from fault
 
 
-def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: int = 0) -> IterableDataset:
+def _words(file: Path) -> str:
+    try:
+        return " ".join(file.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not in UTF-8: save it so, and its letters can be read") from None
+
+
+def shards(
+    urls: str | Path | Sequence[str | Path], size: int, *, shuffle: int = 1000, seed: int = 0
+) -> IterableDataset:
     """A stream of tar files in WebDataset's layout (NAME.jpg with NAME.txt), split among processes and workers.
 
     urls: "shards/{000..009}.tar", a list, or what else webdataset opens. shuffle: the buffer's size (0 = off).
     A resumed run reads a stream from its beginning: only indexed data continue where they were.
     """
     wds = _library("webdataset")
-    names = wds.shardlists.expand_urls(urls) if isinstance(urls, str) else list(urls)
+    urls = str(urls) if isinstance(urls, Path) else urls
+    names = wds.shardlists.expand_urls(urls) if isinstance(urls, str) else list(map(str, urls))
     names = [name for pattern in names for name in (sorted(glob.glob(pattern)) if "*" in pattern else [pattern])]
     local = [name for name in names if "://" not in name and not name.startswith("pipe:")]
     lost = [name for name in local if not Path(name).exists()]
@@ -109,7 +122,15 @@ def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: i
             raise ValueError(
                 f"{sample['__key__']} in {sample['__url__']} has no {lacking}: NAME.jpg and NAME.txt go together"
             )
+        if not isinstance(caption, str):
+            raise ValueError(f"{sample['__key__']} in {sample['__url__']} has a caption that is no text: {caption!r}")
         return {"image": to_tensor(image, size), "caption": " ".join(caption.split())}
+
+    def damaged(fault: Any) -> bool:
+        inner = _innermost(fault)
+        said = inner.args[0] if inner.args and isinstance(inner.args[0], str) else inner
+        place = f"{fault.key}.{fault.k} in {fault.url}" if hasattr(fault, "url") else " or ".join(names)
+        raise ValueError(f"{place} is damaged: {said}") from fault
 
     stream = wds.WebDataset(
         names,
@@ -117,8 +138,9 @@ def shards(urls: str | Sequence[str], size: int, *, shuffle: int = 1000, seed: i
         nodesplitter=wds.split_by_node,
         seed=seed,
         empty_check=False,
+        handler=damaged,
     )
-    stream = stream.decode(_as_stored, handler=wds.reraise_exception)
+    stream = stream.decode(_as_stored, handler=damaged)
     return (stream.shuffle(shuffle, seed=seed) if shuffle else stream).map(item)
 
 

@@ -151,12 +151,16 @@ def save_imagen(imagen: Imagen, folder: str | Path) -> None:
     own = {f"unet_{stage.size}" for stage in imagen.stages}
     if other := sorted(path.name for path in folder.glob("unet_*") if path.name not in own):
         raise ValueError(f"{folder} holds {other[0]}, which is no stage of this cascade: name another folder")
+    if imagen.text is None and (folder / "text_encoder").exists():
+        raise ValueError(f"{folder} holds a text encoder, and this cascade has none: name another folder")
+    if imagen.text is not None and not hasattr(imagen.text, "save_pretrained"):
+        raise ValueError("this text encoder cannot be saved: it has no save_pretrained")
+    for stage in imagen.stages:
+        stage_to_dict(stage)  # what no file can hold says so before anything is written
+    if imagen.text is not None:
+        imagen.text.save_pretrained(folder)
     for stage in imagen.stages:
         save_stage(stage, folder / f"unet_{stage.size}")
-    if imagen.text is not None:
-        if not hasattr(imagen.text, "save_pretrained"):
-            raise ValueError("this text encoder cannot be saved: it has no save_pretrained")
-        imagen.text.save_pretrained(folder)
 
 
 def load_imagen(cls: type[Imagen], name: str | Path | None, sizes: Sequence[int] | None, **options: Any) -> Imagen:
@@ -164,13 +168,13 @@ def load_imagen(cls: type[Imagen], name: str | Path | None, sizes: Sequence[int]
     from .cascade import Stage
     from .text import TextEncoder
 
-    folder = data_folder() if name is None else Path(name)
+    folder = data_folder() if name is None else Path(name).expanduser()
     if not any(folder.glob("unet_*/config.json")):
         return _foreign(cls, name, folder, sizes, options)
     if options:
         raise ValueError(f"{', '.join(options)} is an option of DeepFloyd IF's weights, and {folder} holds minimagen's")
     found = {int(match[1]): path for path in folder.glob("unet_*") if (match := re.fullmatch(r"unet_(\d+)", path.name))}
-    wanted = sorted(found) if sizes is None else sorted(sizes)
+    wanted = sorted(found) if sizes is None else [sizes] if isinstance(sizes, int) else sorted(sizes)
     if missing := [size for size in wanted if size not in found]:
         raise ValueError(f"{folder} has stages of {sorted(found)} px, and none of {missing[0]}")
     text = TextEncoder.from_pretrained(folder) if (folder / "text_encoder").is_dir() else None

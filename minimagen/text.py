@@ -87,7 +87,7 @@ class TextEncoder:
             config, (model_at, how), (tokenizer_at, how_tokenizer) = hub.find(str(name), access)
             model = hub.load_model(config, model_at, dtype, {**options, **how})
             tokenizer = AutoTokenizer.from_pretrained(tokenizer_at, **how_tokenizer)
-        saved = Path(name) / hub.TOKENIZER / SETTINGS
+        saved = Path(name).expanduser() / hub.TOKENIZER / SETTINGS
         settings = files.read_json(saved) if saved.is_file() else {}
         settings |= {"clean": CLEANERS[settings["clean"]]} if "clean" in settings else {}
         given = {"max_tokens": max_tokens, "pad": pad, "clean": clean}
@@ -261,7 +261,7 @@ class CachedTextEncoder:
         return Text(tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None])
 
     def _path(self, caption: str) -> Path:
-        key = hashlib.sha256(caption.encode()).hexdigest()
+        key = hashlib.sha256(self.encoder.clean(caption).encode()).hexdigest()  # cleaners of one name are not one
         return self.folder / key[:2] / f"{key[2:]}.safetensors"  # 256 folders, so that none grows too long
 
     def _read(self, caption: str) -> Tensor | None:

@@ -244,6 +244,16 @@ def test_any_picture_becomes_a_batchs_row(mode, width, height, size):
     collate([{"image": row, "caption": ""}])
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_pictures_keep_their_light(mode):
+    grey = {"I;16": np.full((4, 4), 10000, np.uint16), "I": np.full((4, 4), 10000, np.int32)}
+    deep = Image.fromarray(grey.get(mode, np.full((4, 4), 10000 / 257, np.float32)))
+    assert deep.mode == mode
+    assert torch.allclose(to_tensor(deep, 4), torch.tensor(39 / 127.5 - 1), atol=1e-6)
+    if mode == "F":
+        assert to_tensor(Image.fromarray(np.full((4, 4), -1, np.float32)), 4).max() == -1
+
+
 # Folders
 
 
@@ -355,12 +365,45 @@ def test_what_is_transparent_is_white_in_a_shard_as_in_a_folder(tmp_path):
     assert next(iter(shards(str(tmp_path / "a.tar"), 4)))["image"].min() == 1
 
 
+def test_the_names_of_a_folder_and_its_files_decide_nothing(tmp_path):
+    folder = tmp_path / "pics [v1] *"
+    names = ["train 1.png", "test-1.png", "cat.png"]
+    for name in names:
+        picture(folder / name)
+    picture(tmp_path / "pics [v1] other" / "dog.png")
+    lines = [json.dumps({"file_name": name, "text": name}) for name in names]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    found = Folder(folder, 4)
+    assert {found[i]["caption"] for i in range(len(found))} == set(names)
+
+
+def test_captions_that_cannot_be_read_are_named(tmp_path):
+    picture(tmp_path / "a" / "x.png")
+    (tmp_path / "a" / "x.txt").write_bytes("ü".encode("latin-1"))
+    with pytest.raises(ValueError, match="x.txt is not in UTF-8"):
+        Folder(tmp_path / "a", 4)
+    picture(tmp_path / "b" / "x.png")
+    (tmp_path / "b" / "metadata.jsonl").write_text('{"file_name": "x.png", "text": 5}')
+    with pytest.raises(ValueError, match="x.png has a caption in the metadata file that is no text: 5"):
+        Folder(tmp_path / "b", 4)[0]
+
+
 def test_shards_with_json_and_their_faults(tmp_path):
     shard(tmp_path / "a.tar", [("x.png", png("red")), ("x.json", b'{"caption": "in json"}')])
     assert next(iter(shards(str(tmp_path / "a.tar"), 4)))["caption"] == "in json"
     shard(tmp_path / "b.tar", [("x.png", png("red"))])
     shard(tmp_path / "c.tar", [("x.txt", b"words")])
-    for name, said in (("b", "x in .*b.tar has no caption"), ("c", "x in .*c.tar has no picture")):
+    shard(tmp_path / "d.tar", [("x.png", png("red")[:40]), ("x.txt", b"words")])
+    shard(tmp_path / "e.tar", [("x.png", png("red")), ("x.json", b'{"text": 5}')])
+    (tmp_path / "f.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:600])
+    assert next(iter(shards(tmp_path / "a.tar", 4)))["caption"] == "in json"
+    for name, said in (
+        ("b", "x in .*b.tar has no caption"),
+        ("c", "x in .*c.tar has no picture"),
+        ("d", "x.png in .*d.tar is damaged"),
+        ("e", "x in .*e.tar has a caption that is no text: 5"),
+        ("f", "f.tar is damaged: unexpected end of data"),
+    ):
         with pytest.raises(ValueError, match=said):
             next(iter(shards(str(tmp_path / f"{name}.tar"), 4)))
     with pytest.raises(FileNotFoundError, match="there is no shard .*absent.tar"):

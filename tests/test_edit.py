@@ -278,3 +278,22 @@ def test_strength_outside_0_to_1_is_refused():
 def test_more_pictures_than_images_are_refused():
     with pytest.raises(ValueError, match="2 images for 3 pictures"):
         vary(cascade(), [picture(0), picture(1)], ["a", "b", "c"])
+
+
+def test_pictures_count_from_the_first_that_is_drawn():
+    pictures = torch.stack([torch.full((3, 32, 32), value) for value in (-0.5, 0.5)])
+    nothing = torch.zeros(32, 32, dtype=torch.bool)
+    for first in (0, 1, 5):
+        prompts = (prompt for prompt in ("a red cube", "a blue cube"))
+        kept = inpaint(cascade(), pictures, nothing, prompts, first=first, rounds=1)
+        assert [round(float(np.asarray(p).mean())) for p in kept] == [64, 191]
+        varied = vary(cascade(), pictures, ["a red cube", "a blue cube"], strength=0, size=16, first=first)
+        assert [round(float(np.asarray(p).mean()), -1) for p in varied] == [60, 190]
+
+
+def test_only_squares_are_edited_and_a_tensor_can_grow():
+    with pytest.raises(ValueError, match="this picture is 16 × 8"):
+        vary(cascade(), torch.zeros(3, 8, 16), "a cube")
+    with pytest.raises(ValueError, match="pictures are PIL's"):
+        vary(cascade(), [], "a cube")
+    assert outpaint(cascade(), torch.zeros(3, 32, 32), "a cube", right=0.5).size == (48, 32)

@@ -178,7 +178,7 @@ def test_a_schedule_that_diffusers_has_no_name_for_is_told_by_its_betas():
     torch.testing.assert_close(scheduler.alphas_cumprod[inside], alpha[inside] ** 2, atol=1e-4, rtol=1e-3)
 
 
-def test_the_residual_cannot_be_a_first_stage_and_folders_are_not_overwritten(text, tmp_path):
+def test_the_residual_cannot_be_a_first_stage_and_folders_are_not_overwritten(text, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="knows no 'residual'"):
         export.pipeline(Imagen([replace(base(), denoiser=Denoiser(network(), CosineSchedule(), "residual"))], text))
     (tmp_path / "full").mkdir()
@@ -187,6 +187,24 @@ def test_the_residual_cannot_be_a_first_stage_and_folders_are_not_overwritten(te
         export.to_diffusers(Imagen([base()], text), tmp_path / "full")
     with pytest.raises(ValueError, match="conditioned on text"):
         export.pipeline(Imagen([base()]))
+    short = TextEncoder(text.model, text.tokenizer, max_tokens=20, pad="longest")
+    with pytest.raises(ValueError, match="reads 77 tokens"):
+        export.pipeline(Imagen([base()], short))
+    monkeypatch.chdir(tmp_path / "full")
+    with pytest.raises(ValueError, match="the folder in which you are"):
+        export.to_diffusers(Imagen([base()], text), ".")
+
+
+def test_a_cascade_that_no_file_can_hold_leaves_nothing(text, tmp_path):
+    own = replace(enlarging(), guide=lambda x_c, x_u, w: x_c)
+    cleaned = TextEncoder(text.model, text.tokenizer, clean=lambda caption: caption)
+    for imagen in (Imagen([base(), own], text), Imagen([base()], cleaned), Imagen([base()], lambda captions: None)):
+        with pytest.raises(ValueError):
+            imagen.save_pretrained(tmp_path / "half")
+        assert not list(tmp_path.rglob("*.json"))
+    Imagen([base()], text).save_pretrained(tmp_path / "whole")
+    with pytest.raises(ValueError, match="holds a text encoder, and this cascade has none"):
+        Imagen([base()]).save_pretrained(tmp_path / "whole")
 
 
 def test_a_failed_export_leaves_nothing(text, tmp_path, monkeypatch):

@@ -118,6 +118,9 @@ def test_a_page_is_made_of_a_lesson():
 
 def test_a_fault_leaves_the_old_site(tmp_path, monkeypatch):
     (tmp_path / "index.html").write_text("old")
+    with pytest.raises(site.Failed, match="no site of ours"):
+        site.build(tmp_path, [])
+    (tmp_path / "objects.inv").touch()
     monkeypatch.setattr(site, "INDEX", "# A\n\n[nowhere](nowhere.md)\n{rows}{lessons}")
     with pytest.raises(site.Failed, match="nowhere"):
         site.build(tmp_path, [])

@@ -319,6 +319,12 @@ def test_cache(folders, tmp_path, pad, monkeypatch):
     damaged.write_bytes(damaged.read_bytes()[:20])
     torch.testing.assert_close(cache(captions).tokens, fresh.tokens, atol=1e-6, rtol=1e-5)
 
+    named = [TextEncoder(encoder.model, encoder.tokenizer, pad=pad, clean=clean) for clean in (
+        lambda said: said.lower(), lambda said: said.replace("red", "blue")
+    )]  # fmt: skip
+    one, two = (CachedTextEncoder(own, tmp_path)("a red cube").tokens for own in named)  # both are called <lambda>
+    assert torch.allclose(two, named[1]("a red cube").tokens, atol=1e-5) and not torch.allclose(one, two)
+
     other = CachedTextEncoder(TextEncoder.random(encoder), tmp_path)  # shares the folder, not the embeddings
     assert not torch.allclose(other(captions).tokens, fresh.tokens)
 

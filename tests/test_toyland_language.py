@@ -328,3 +328,9 @@ def test_misspelling_refuses_what_it_cannot_do():
         misspell("a red cube", 0, edits=3)
     with pytest.raises(ValueError, match="no word of four letters"):
         misspell('a red "cube"', 0)
+
+
+@pytest.mark.parametrize("said", ["a red cube. on the left.", "on the left. a red cube"])
+def test_a_side_of_nothing_is_one_sentence(said):
+    with pytest.raises(ValueError, match="It is not clear what stands on which side"):
+        parse(said)

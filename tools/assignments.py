@@ -93,8 +93,12 @@ def leaks(folder: Path, lessons: list[Source]) -> list[str]:
         if path.name not in notebooks or any(part.startswith(".") for part in path.relative_to(folder).parts):
             found.append(f"{place} is no lesson's notebook, and nothing else is handed out")
             continue
-        text = path.read_text()
-        nb = json.loads(text)
+        text = path.read_text(encoding="utf-8")
+        try:
+            nb = json.loads(text)
+        except json.JSONDecodeError:
+            found.append(f"{place} is damaged, so nobody knows what it holds")
+            continue
         said = list(strings(nb))
         found += [f"{place} holds {mark!r}" for mark in MARKS if mark in text]
         for line, name in given:
@@ -143,14 +147,17 @@ def main(arguments: list[str] | None = None) -> int:
     everything = [read(path) for path in sources()]
     chosen = [s for s in everything if not args.lessons or any(s.name.startswith(name) for name in args.lessons)]
     chosen = [s for s in chosen if s.exercises]
+    unknown = [name for name in args.lessons if not any(s.name.startswith(name) for s in chosen)]
     try:
-        if not chosen:
-            raise Failed(f"no lesson with exercises is called {', '.join(args.lessons)}")
+        if unknown:
+            raise Failed(f"no lesson with exercises is called {', '.join(unknown)}")
         if not args.scan:
             for source in chosen:
                 write(paths(source.name)["learner"], dumps(edition(source, "learner", url=project_url())))
             prepare(args.folder, chosen)
             release(args.folder, chosen)
+        if not any((args.folder / "release").rglob("*.ipynb")):
+            raise Failed(f"{args.folder / 'release'} holds no notebooks: there is nothing to hand out")
         if found := leaks(args.folder / "release", everything):
             raise Failed("\n".join(["Hand nothing out yet:", *found]))
     except Failed as fault:

@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from minimagen import hub
 from tools.editions import NOTEBOOKS, ROOT, Source, read, sources
 from tools.lessons import paths
 
@@ -112,7 +113,9 @@ def mathjax() -> Path:
 
 
 def build(out: Path, lessons: list[Source]) -> None:
-    """The site, whole or not at all; a warning is a fault."""
+    """The site, whole or not at all; a warning is a fault. A folder that holds anything else is left alone."""
+    if out.exists() and not (out.is_dir() and ((out / "objects.inv").exists() or not any(out.iterdir()))):
+        raise Failed(f"{out} is there already, and no site of ours: name a new folder")
     with tempfile.TemporaryDirectory() as work:
         staged, made = Path(work) / "source", Path(work) / "html"
         stage(staged, lessons)
@@ -121,8 +124,7 @@ def build(out: Path, lessons: list[Source]) -> None:
         if done.returncode:
             raise Failed(f"Sphinx does not build the site:\n{done.stderr.strip()}")
         shutil.rmtree(made / ".doctrees", ignore_errors=True)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(made, out)
+        hub.save_folder(out, lambda fresh: shutil.copytree(made, fresh, dirs_exist_ok=True))
 
 
 def main(arguments: list[str] | None = None) -> int:

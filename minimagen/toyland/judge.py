@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from minimagen import files
+from minimagen.images import to_rgb
 from minimagen.resources import data_folder
 from minimagen.toyland import camera
 from minimagen.toyland import scene as world
@@ -264,7 +265,7 @@ def as_list(images: Pictures) -> list[Tensor]:
 
 def _picture(image: Image.Image | Tensor) -> Tensor:
     if isinstance(image, Image.Image):
-        raw = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+        raw = torch.frombuffer(bytearray((image := to_rgb(image)).tobytes()), dtype=torch.uint8)
         image = raw.view(image.height, image.width, 3).permute(2, 0, 1).float() / 127.5 - 1
     if not isinstance(image, Tensor):
         raise ValueError(f"The judge reads PIL images and tensors; this is a {type(image).__name__}.")

@@ -83,6 +83,8 @@ def _clause(clause: list[tuple], last: int | None) -> Iterator[Relation]:
         yield from ((i, "left of", j) for i, j in zip(row, row[1:]))
         return
     if "side" in kinds:
+        if "thing" not in kinds:
+            raise ValueError("It is not clear what stands on which side.")
         sides: dict[str, int] = {}
         step = 1 if kinds.index("side") < kinds.index("thing") else -1  # "on the left A" or "A on the left"
         for n, (k, *v) in enumerate(clause):

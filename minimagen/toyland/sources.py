@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from minimagen.images import to_rgb
 from minimagen.toyland.drawbench import DRAWBENCH, SUITES, drawbench, suite
 from minimagen.toyland.parsing import parse
 from minimagen.toyland.prompts import Prompt
@@ -67,6 +68,8 @@ def from_folder(folder: Path, settings: dict) -> tuple[list[Prompt], Iterator, d
     told: dict[str, dict] = {}
     if (listing := folder / "metadata.jsonl").exists():
         for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
                 told[row["file_name"]] = row
@@ -99,7 +102,7 @@ def from_folder(folder: Path, settings: dict) -> tuple[list[Prompt], Iterator, d
 def _open(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
-            return image.convert("RGB")
+            return to_rgb(image)
     except (UnidentifiedImageError, OSError) as fault:
         raise ValueError(f"{file} is not a whole picture.") from fault
 
