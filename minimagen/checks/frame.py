@@ -40,7 +40,10 @@ HUNGRY = (
     f"It asks for more than {GIGABYTES:.0f} GB of memory, for inputs this small. "
     "Does a list grow without end, or does a tensor have too large a shape?"
 )
-RANDOM = "Two calls with the same inputs give two answers: use what you are given, and draw no random numbers here."
+RANDOM = (
+    "Two calls with the same inputs give two answers: use what you are given, draw no random numbers here, and keep "
+    "nothing from one call to the next, such as a list that stands as a default."
+)
 
 
 class NotYet(AssertionError):

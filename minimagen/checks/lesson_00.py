@@ -124,14 +124,16 @@ def decibels(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pairs(generator: torch.Generator) -> list[Case]:
-    def case(about: str, shape: tuple[int, ...], spread: float) -> Case:
+    def case(about: str, shape: tuple[int, ...], *spread: float) -> Case:
         a = 2 * torch.rand(shape, generator=generator) - 1
-        return Case(about, (a, a + spread * torch.randn(shape, generator=generator)))
+        far = torch.tensor(spread).view(-1, *[1] * (len(shape) - 1))  # one for all, or one each
+        return Case(about, (a, a + far * torch.randn(shape, generator=generator)))
 
     return [
         case("two pictures that are nearly the same", (3, 8, 8), 0.01),
         case("two pictures that differ much", (3, 6, 4), 0.7),
         case("two batches of two pictures", (2, 3, 4, 4), 0.1),
+        case("two batches of two pictures, one pair of them alike and one not", (2, 3, 4, 4), 0.02, 0.5),
     ]
 
 

@@ -147,16 +147,17 @@ def posterior_mean(z: Tensor, pictures: Tensor, alpha: Tensor, sigma: Tensor) ->
 
 
 def mixtures(generator: torch.Generator) -> list[Case]:
-    def case(about: str, count: int, size: int, t: Tensor) -> Case:
+    def case(about: str, count: int, size: int, t: Tensor, grain: tuple[float, ...] = (1.0,)) -> Case:
         pictures = 0.3 * torch.randn(count, 3, size, size, generator=generator)
         which = torch.randint(count, (len(t),), generator=generator)
         alpha, sigma = CosineSchedule()(t, like=pictures[which])
-        z = alpha * pictures[which] + sigma * torch.randn(len(t), 3, size, size, generator=generator)
+        noise = torch.randn(len(t), 3, size, size, generator=generator)
+        z = alpha * pictures[which] + torch.tensor(grain).view(-1, 1, 1, 1) * sigma * noise
         return Case(about, (z, pictures, alpha, sigma))
 
     return [
         case("three noisy pictures and a data set of five", 5, 4, torch.tensor([0.5, 0.65, 0.8])),
-        case("little noise, so that distances count in hundreds of σ²", 4, 16, torch.tensor([0.05, 0.1])),
+        case("little noise, so that distances count in thousands of σ²", 4, 24, torch.tensor([0.05, 0.1]), (1.0, 1.6)),
         case("pure noise", 3, 4, torch.tensor([1.0, 1.0])),
     ]
 
@@ -239,6 +240,15 @@ def nearest(z, pictures, alpha, sigma):
 
 
 @exact_x.mistake
+def cut_off_below(z, pictures, alpha, sigma):
+    """You cut the exponents off from below, and so far from all pictures every picture weighs the same. Use
+    `torch.softmax`, which takes the largest exponent off first."""
+    far = (z[:, None] - alpha[:, None] * pictures).flatten(2).pow(2).sum(2)
+    w = torch.exp((-far / (2 * sigma.view(-1, 1) ** 2)).clamp(min=-80))
+    return torch.einsum("bn,nchw->bchw", w / w.sum(1, keepdim=True), pictures)
+
+
+@exact_x.mistake
 def average(z, pictures, alpha, sigma):
     """You gave the mean of the data set, whatever z is. That is right at t = 1 alone."""
     return pictures.mean(0, keepdim=True).expand(len(z), -1, -1, -1)
@@ -260,7 +270,7 @@ def steps(generator: torch.Generator) -> list[Case]:
     x, eps = (torch.randn(3, 3, 4, 4, generator=generator) for _ in range(2))
     error = 0.3 * torch.randn(3, 3, 4, 4, generator=generator)  # x̂ is an estimate: it is not the x inside z
 
-    def case(about: str, t: float, s: float) -> Case:
+    def case(about: str, t: float | Tensor, s: float | Tensor) -> Case:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = (CosineSchedule()(u, like=x) for u in (t, s))
         return Case(about, (alpha_t * x + sigma_t * eps, x + error, alpha_t, sigma_t, alpha_s, sigma_s))
 
@@ -268,6 +278,7 @@ def steps(generator: torch.Generator) -> list[Case]:
         case("a step from t = 0.8 to s = 0.6", 0.8, 0.6),
         case("a small step from t = 0.31 to s = 0.3", 0.31, 0.3),
         case("the last step, to s = 0, where α = 1 and σ = 0", 0.1, 0.0),
+        case("each picture at its own times", torch.tensor([0.9, 0.6, 0.3]), torch.tensor([0.7, 0.5, 0.1])),
     ]
 
 

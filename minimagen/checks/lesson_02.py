@@ -29,15 +29,16 @@ def gapped(words: list, spans: list[tuple[int, int]], sentinels: list) -> tuple[
 
 def sentences(generator: torch.Generator) -> list[Case]:
     rng = random.Random(int(torch.randint(1 << 30, (1,), generator=generator)))
-    words = "a shiny red cube left of a small blue sphere on a wooden floor at night".split()
+    words = "a shiny red cube left of a small red sphere on a wooden floor at night".split()
     sentinels = [f"<extra_id_{i}>" for i in range(5)]
     ids = rng.sample(range(3, 900), 14)
     start = rng.randint(5, 7)
     return [
-        Case("three spans in a sentence of words", (words, [(1, 3), (5, 6), (8, 11)], sentinels)),
+        Case("three spans in a sentence of words", (words, [(1, 3), (5, 7), (8, 11)], sentinels)),
         Case("two spans in a list of ids", (ids, [(1, 4), (start, start + 2)], [1022, 1021, 1020])),
         Case("a span at each end", (ids, [(0, 2), (12, 14)], [1022, 1021])),
         Case("one span", (words[:4], [(2, 3)], sentinels)),
+        Case("a word that stands elsewhere too", (words[:9], [(6, 7)], sentinels)),
     ]
 
 

@@ -232,7 +232,8 @@ def at_the_first_norm(block, x, film, act):
 
 @residual_block.mistake
 def nothing_goes_past(block, x, film, act):
-    """At the end x is not added, so that this is no residual block: what came in must be in what goes out."""
+    """At the end x is not added, so that this is no residual block: what came in must be in
+    what goes out, by `block.skip` where that is a layer."""
     s, b = _film(film)
     return block.conv2(act(block.norm2(block.conv1(act(block.norm1(x)))) * (1 + s) + b))
 
@@ -280,7 +281,7 @@ def attentions(generator: torch.Generator) -> list[Case]:
 
     return [
         case("2 pictures of 6 pixels, 4 tokens, 8 channels in 2 heads", 6, 4, 8, 2),
-        case("2 pictures of 9 pixels, 3 tokens, 12 channels in 3 heads", 9, 3, 12, 3),
+        case("2 pictures of 9 pixels, 3 tokens, 18 channels in 3 heads", 9, 3, 18, 3),
     ]
 
 

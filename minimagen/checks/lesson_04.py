@@ -30,7 +30,7 @@ def squared_error(network: Network, x: Tensor, eps: Tensor, t: Tensor, schedule:
 
 def some_network(z: Tensor, t: Tensor) -> Tensor:
     """No network, but a function of z and t that no target is by chance."""
-    return torch.tanh(z) * (0.3 + t.view(-1, 1, 1, 1)) + 0.1
+    return torch.tanh(z) * (0.3 + t[:, None, None, None]) + 0.1
 
 
 def batches(generator: torch.Generator) -> list[Case]:
@@ -76,13 +76,14 @@ def _compared(network, x, eps, t, schedule, prediction, v=_v, z=_noised):
 
 @training_loss.mistake
 def always_noise(network, x, eps, t, schedule, prediction):
-    """Your target is ε, whatever `prediction` says. For "v" it is α ε − σ x, and for "x" the picture."""
+    """Your target is ε, where `prediction` says something else. For "v" it is α ε − σ x, and for "x" the picture."""
     return _compared(network, x, eps, t, schedule, "eps")
 
 
 @training_loss.mistake
 def always_the_picture(network, x, eps, t, schedule, prediction):
-    """Your target is the picture x, whatever `prediction` says. For "v" it is α ε − σ x, and for "eps" the noise."""
+    """Your target is the picture x, where `prediction` says something else. For "v" it is α ε − σ x, and for "eps" the
+    noise."""
     return _compared(network, x, eps, t, schedule, "x")
 
 
@@ -119,7 +120,7 @@ def shown_the_picture(network, x, eps, t, schedule, prediction):
 
 @training_loss.mistake
 def always_v(network, x, eps, t, schedule, prediction):
-    """Your target is v, whatever `prediction` says. For "eps" it is the noise, and for "x" the picture."""
+    """Your target is v, where `prediction` says something else. For "eps" it is the noise, and for "x" the picture."""
     return _compared(network, x, eps, t, schedule, "v")
 
 
@@ -296,7 +297,7 @@ def captions(generator: torch.Generator) -> list[Case]:
     # as many captions as a token has numbers: there (B,) goes along the last axis without an error
     return [
         case("four captions, of which two are dropped", [0.05, 0.5, 0.08, 0.93], 0.1, 5, 4),
-        case("six captions, of which three are dropped", [0.9, 0.3, 0.2, 0.6, 0.45, 0.51], 0.5, 3, 6),
+        case("six captions, of which three are dropped", [0.9, 0.3, 0.04, 0.6, 0.45, 0.51], 0.5, 3, 6),
         case("p = 0, where nothing is dropped", [0.0, 0.4, 0.9], 0.0, 2, 3),
     ]
 
@@ -381,8 +382,9 @@ def updates(generator: torch.Generator) -> list[Case]:
         return Case(about, ([a for a, _ in pairs], [5 * w for _, w in pairs], n, decay))
 
     return [
-        case("update number 200,000, where d is the decay", 200_000, 0.9),
+        case("update number 2,000, where d is the decay", 2_000, 0.9),
         case("update number 5, where d = 6/15", 5, 0.999),
+        case("update number 100, where d = 101/110", 100, 0.999),
         case("decay = 0, where the average is the weights", 40, 0.0),
     ]
 

@@ -34,6 +34,7 @@ def small_pictures(generator: torch.Generator) -> list[Case]:
         Case("two pictures of 4 px, to be enlarged to 16 px", (four, 16)),
         Case("three pictures of 6 px, to be enlarged to 12 px", (six, 12)),
         Case("one picture of 8 px, to be enlarged to 24 px", (one, 24)),
+        Case("two pictures of 4 px, to be enlarged to 10 px", (four, 10)),
     ]
 
 

@@ -155,6 +155,7 @@ def half_known(generator: torch.Generator) -> list[Case]:
     half = torch.zeros(1, 1, 6, 6)
     half[..., 2:] = 1
     soft = torch.rand(2, 1, 6, 6, generator=generator)
+    soft[..., 0], soft[..., -1] = 0, 1
 
     def case(about: str, mask: Tensor, t: float) -> Case:
         return Case(about, (z, known, mask, noise, *CosineSchedule()(t, like=z)))
@@ -219,6 +220,13 @@ def squares(z, known, repaint, noise, alpha, sigma):
 def noise_and_known(z, known, repaint, noise, alpha, sigma):
     """You put in known + noise, at every level the same. Weigh the picture with α and the noise with σ."""
     return _mixed(z, known + noise, repaint)
+
+
+@put_in.mistake
+def only_where_one(z, known, repaint, noise, alpha, sigma):
+    """You took z only where `repaint` is exactly 1. Between 0 and 1 both have a share: repaint · z + (1 − repaint) ·
+    the known."""
+    return torch.where(repaint == 1, z, alpha * known + sigma * noise)
 
 
 @put_in.mistake
@@ -324,8 +332,8 @@ def picture_not_dimmed(z, noise, alpha_s, sigma_s, alpha_t, sigma_t):
 
 @go_back.mistake
 def spreads_subtracted(z, noise, alpha_s, sigma_s, alpha_t, sigma_t):
-    """You subtracted σ from σ. It is the variances of independent noises that add up: subtract the squares, then take
-    the root."""
+    """You subtracted σ from σ, or took `noise` out of z, in which another noise is. It is the variances of independent
+    noises that add up: subtract the squares, then take the root."""
     a = alpha_t / alpha_s
     return a * z + (sigma_t - a * sigma_s) * noise
 

@@ -63,6 +63,14 @@ def rippled(low_res: Tensor, level: float | Tensor, generator: object = None) ->
     return (1 - level) * low_res + level * ripple
 
 
+def falling(steps: int, start: float = 1.0) -> Tensor:
+    return start * torch.linspace(1, 0, steps + 1) ** 1.5
+
+
+def tiles(low_res: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.interpolate(low_res, (size, size))
+
+
 def cascades(generator: torch.Generator) -> list[Case]:
     def case(about: str, sizes: Sequence[int], pictures: int) -> Case:
         stages = [
@@ -72,8 +80,10 @@ def cascades(generator: torch.Generator) -> list[Case]:
                 steps=3 - k,
                 guidance=(3.0, 1.0, 2.0)[k],
                 threshold=Static() if k == 0 else None,
-                aug=(0.0, 0.3, 0.15)[k],
+                aug=(0.5, 0.3, 0.15)[k],  # the first stage has no use for its own
                 augment=rippled,
+                upsample=tiles,
+                times=falling,
             )
             for k, size in enumerate(sizes)
         ]
@@ -216,7 +226,7 @@ def leading(steps: int) -> Tensor:
 
 def counts(generator: torch.Generator) -> list[Case]:
     some = int(torch.randint(28, 47, (1,), generator=generator)) * 2 + 1  # odd and above 56: never a divisor of 1000
-    return [Case(f"{n} steps", (n,)) for n in (100, 50, some)]
+    return [Case(f"{n} steps", (n,)) for n in (100, 50, some, 67)]
 
 
 leading_times = Exercise(
@@ -310,7 +320,7 @@ KEYS = (
     ("a name at the end of a key", "add_embedding.pool.positional_embedding"),
     ("three names in one key", "mid_block.resnets.1.time_emb_proj.weight"),
 )
-TRAP = (("proj", "out"), ("to_k", "k"), ("blocks", "parts"))
+TRAP = (("proj", "out"), ("to_k", "k"), ("blocks", "parts"), ("to_out.0", "out"))
 
 
 def keys(generator: torch.Generator) -> list[Case]:
@@ -320,6 +330,8 @@ def keys(generator: torch.Generator) -> list[Case]:
         *real,
         Case("names that are also parts of longer names", ("up_blocks.0.proj.not_to_k.to_k.weight", TRAP)),
         Case("a name that stands twice", ("to_k.0.proj.to_k.weight", TRAP)),
+        Case("names with which longer ones begin", ("blocks_of.0.to_k_norm.to_k.weight", TRAP)),
+        Case("a name of two parts at a longer one's end", ("blocks.0.not_to_out.0.to_k.weight", TRAP)),
     ]
 
 
