@@ -63,6 +63,8 @@ def dynamic_threshold(x: Tensor, p: float = 0.995, cap: float | None = None) -> 
     """
     if not 0 < p <= 1:
         raise ValueError(f"p is a quantile in (0, 1], and {p} is not: the 99.5th percentile is p = 0.995")
+    if cap is not None and cap < 1:
+        raise ValueError(f"a cap bounds s, which is never below 1, and {cap} is: cap = 1 is static thresholding")
     if cap == 1:
         return static_threshold(x)
     # Picture by picture, because torch.quantile refuses more than 16 million elements in all.

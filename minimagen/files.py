@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -202,4 +203,11 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_number) + "\n"
+
+
+def _number(value: Any) -> Any:
+    """NumPy's and torch's numbers as Python's."""
+    if getattr(value, "ndim", None) == 0:
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")

@@ -97,7 +97,7 @@ class LinearSchedule(Schedule):
     def t(self, logsnr: float | Tensor) -> Tensor:
         log_alpha_bar = torch.nn.functional.logsigmoid(torch.as_tensor(logsnr, dtype=torch.float64))
         a, b, c = (self.last - self.first) / 2, self.first, log_alpha_bar / STEPS
-        return ((-b + (b**2 - 4 * a * c).sqrt()) / (2 * a)).clamp(0, 1).float()
+        return (-2 * c / (b + (b**2 - 4 * a * c).sqrt()).clamp(min=1e-30)).clamp(0, 1).float()  # a may be 0
 
 
 @dataclass(frozen=True)

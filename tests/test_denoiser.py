@@ -282,6 +282,9 @@ def test_a_cap_of_one_is_static_thresholding():
     """Which is why IF's second stage, with sample_max_value 1.0, thresholds statically at the price of a quantile."""
     x = pictures(scale=3.0)
     assert torch.equal(dynamic_threshold(x, 0.95, cap=1.0), static_threshold(x))
+    for cap in (0.0, 0.5):
+        with pytest.raises(ValueError, match="cap bounds s, which is never below 1"):
+            dynamic_threshold(x, 0.95, cap)
     scheduler = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=0.95, sample_max_value=1.0)
     torch.testing.assert_close(scheduler._threshold_sample(x), static_threshold(x))
 

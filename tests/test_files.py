@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -151,6 +152,10 @@ def test_json(tmp_path):
     path = tmp_path / "c.json"
     files.write_json(path, {"a": [1, None], "ü": "x"})
     assert files.read_json(path) == {"a": [1, None], "ü": "x"}
+    files.write_json(path, {"steps": np.int64(4), "w": np.float64(0.5), "t": torch.tensor(2)})
+    assert files.read_json(path) == {"steps": 4, "w": 0.5, "t": 2}
+    with pytest.raises(TypeError, match="a Path|a PosixPath"):
+        files.write_json(path, {"p": path})
     for text, said in (("{", "not valid JSON"), ("[1]", "holds a list"), ("\udcff", "not valid JSON")):
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(ValueError, match=said):

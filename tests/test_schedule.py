@@ -12,6 +12,7 @@ IF_TABLE = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2").alphas_cumprod
 SCHEDULES = {
     "cosine": CosineSchedule(),
     "linear": LinearSchedule(),
+    "linear, of one β": LinearSchedule(0.01, 0.01),
     "shifted": ShiftedSchedule(256),
     "table": TableSchedule(IF_TABLE),
 }
