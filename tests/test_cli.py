@@ -46,7 +46,7 @@ def tiny_text() -> TextEncoder:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
     config = T5Config(vocab_size=len(words), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
-    return TextEncoder(T5EncoderModel(config), fast, max_tokens=8)
+    return TextEncoder(T5EncoderModel(config), fast)
 
 
 @pytest.fixture(scope="module")
