@@ -459,6 +459,8 @@ def test_the_x4_upscaler_enlarges_each_picture_by_its_own_noise(folders):
     alone = deepfloyd.upscale_x4(small[:1], PROMPTS[0], pipe, steps=2)
     assert alone[0].tobytes() == drawn[0].tobytes()
     one, two = deepfloyd.upscale_x4([to_pil(small)[0]] * 2, PROMPTS[0], pipe, steps=2)
+    wide = to_pil(small)[0].resize((24, 16))
+    assert [deepfloyd.upscale_x4(w, "a", pipe, steps=1)[0].size for w in (wide, [wide])] == [(96, 64)] * 2
     assert one.tobytes() == drawn[0].tobytes() != two.tobytes()
     with pytest.raises(ValueError, match="3 prompts for 2 pictures"):
         deepfloyd.upscale_x4(small, ["a"] * 3, pipe)

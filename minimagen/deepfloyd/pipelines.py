@@ -100,9 +100,12 @@ def upscale_x4(
     or its name or folder, then loaded in `dtype` on `device`. Picture by picture, each with its own noise from (seed,
     index). The settings are those that IF's page recommends; noise_level is a row of its table of 1000, at most 350.
     """
-    from ..cascade import from_pil, generators, to_pil
+    from ..cascade import generators
+    from ..images import from_pil, to_pil, to_rgb
 
-    pictures = to_pil(from_pil(images)) if isinstance(images, Tensor | Image.Image) else list(images)
+    if isinstance(images, Tensor):
+        images = to_pil(from_pil(images))
+    pictures = [to_rgb(image) for image in ([images] if isinstance(images, Image.Image) else images)]
     prompts = [prompts] * len(pictures) if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(pictures):
         raise ValueError(f"there are {len(prompts)} prompts for {len(pictures)} pictures: give one, or one a picture")
