@@ -235,13 +235,15 @@ class Guided:
         if not isinstance(pair, _Pair):
             return self.denoiser(z, t, pair)
         time = torch.as_tensor(t, dtype=torch.float32).reshape(-1)
-        if self.interval is not None and not self.interval[0] <= float(time[0]) <= self.interval[1]:
+        acts = None if self.interval is None else (self.interval[0] <= time) & (time <= self.interval[1])
+        if acts is not None and not bool(acts.any()):
             return self.denoiser(z, t, pair.conditional)
         x, log_var = self.denoiser(torch.cat([z, z]), time.to(z.device).expand(len(z)).repeat(2), pair.both)
         x_c, x_u = x.chunk(2)
-        return Prediction(
-            self.guide(x_c, x_u, self.w), None if log_var is None else log_var.chunk(2)[0]
-        )  # IF guides ε alone
+        x = self.guide(x_c, x_u, self.w)
+        if acts is not None and not bool(acts.all()):  # pictures at times of their own
+            x = torch.where(acts.to(x.device).view(-1, 1, 1, 1), x, x_c)
+        return Prediction(x, None if log_var is None else log_var.chunk(2)[0])  # IF guides ε alone
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,16 @@ def test_outside_its_interval_guidance_is_off_and_free():
     assert not torch.equal(guided(z, 0.5, cond).x, Denoiser(network, COSINE)(z, 0.5, cond).x)
 
 
+@pytest.mark.parametrize("t", [(0.5, 0.9), (0.9, 0.5), (0.2, 0.7)])
+def test_each_pictures_own_time_decides_whether_it_is_guided(t):
+    z, cond, t = pictures(), Cond(text()), torch.tensor(t)
+    plain, always = Denoiser(Small(), COSINE), Guided(Denoiser(Small(), COSINE), 3.0, text(1, seed=9))
+    x = replace(always, interval=(0.2, 0.7))(z, t, cond).x
+    for i, time in enumerate(t):
+        wanted = always if 0.2 <= time <= 0.7 else plain
+        torch.testing.assert_close(x[i], wanted(z, t, cond).x[i])
+
+
 def test_guidance_leaves_the_learned_variance_to_the_conditional_half():
     denoiser = Denoiser(Small(out_channels=6), COSINE)
     z, cond = pictures(), Cond(text())
