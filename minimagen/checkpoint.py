@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -130,6 +131,21 @@ class Guard:
             yield
         finally:
             self.busy = False
+
+    @contextmanager
+    def keeping(self, save: Callable[[], None]) -> Iterator[None]:
+        """Around a loop that yields: saves at its end or when the caller leaves it, then does what a signal asked for.
+
+        Not if a second signal cut a step in two, nor when Python itself is ending.
+        """
+        try:
+            yield
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            if not self.forced and not sys.is_finalizing():
+                save()
+            raise
+        save()
+        self.repeat()
 
     def repeat(self) -> None:
         """Do now what the caught signal asked for."""

@@ -7,7 +7,7 @@ vary       start from the picture, noised to a middle time, instead of from pure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,13 +118,12 @@ def inpaint(
     them join. None = all.
     Options are those of `Imagen.draw`.
     """
-    prompt = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    count, first = options.get("count", 1), options.get("first", 0)
-    known, mask = one_each(given(image), prompt, count), one_each(as_mask(repaint), prompt, count)
+    prompt = _listed(prompt)
+    known, mask = (_of(images, prompt, options) for images in (given(image), as_mask(repaint)))
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
-        here = _resize(_of(known, pictures, first), stage.size)
-        inside = F.interpolate(_of(mask, pictures, first), (stage.size, stage.size), mode="area")
+        here = _resize(known(pictures), stage.size)
+        inside = F.interpolate(mask(pictures), (stage.size, stage.size), mode="area")
         return {
             "wrap": lambda denoiser: Known(denoiser, here, inside, mend),
             "rounds": 1 if stage.enlarges else rounds,
@@ -156,7 +155,7 @@ def outpaint(
     if (left or right) and (top or bottom):
         raise ValueError("outpaint grows along one axis at a time: left and right, or top and bottom")
     side = size or imagen.stages[-1].size
-    image = to_pil(image if image.ndim == 4 else image[None])[0] if isinstance(image, Tensor) else to_rgb(image)
+    image = to_pil(from_pil(image))[0] if isinstance(image, Tensor) else to_rgb(image)
     if image.width != image.height and (image.width > image.height) != bool(left or right):
         raise ValueError("outpaint grows a picture that is no square along its longer side: cut out a square first")
     if min(image.size) != side:
@@ -194,13 +193,13 @@ def vary(
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength lies between 0 (the image itself) and 1 (a new one), and {strength} does not")
-    prompt = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    known, first = one_each(given(image), prompt, options.get("count", 1)), options.get("first", 0)
+    prompt = _listed(prompt)
+    known = _of(given(image), prompt, options)
 
     def edit(stage: Stage, noise: list[torch.Generator], pictures: range) -> dict[str, Any]:
         if stage.enlarges:
             return {}
-        x = _resize(_of(known, pictures, first), stage.size).expand(len(noise), -1, -1, -1)
+        x = _resize(known(pictures), stage.size).expand(len(noise), -1, -1, -1)
         start = max(strength, 1e-3)  # t = 0 is the clean picture: there is no step to take from it
         alpha, sigma = stage.denoiser.schedule(stage.times(stage.steps, start=start)[0], like=x)
         return {"z": alpha * x + sigma * noise_like(x, noise), "start": start}
@@ -208,9 +207,15 @@ def vary(
     return imagen.draw(prompt, size=size, edit=edit, **options)
 
 
-def _of(images: Tensor, pictures: range, first: int) -> Tensor:
-    """The images of these pictures, which count from `first`; a single image is every picture's."""
-    return images if len(images) == 1 else images[pictures[0] - first : pictures[-1] + 1 - first]
+def _listed(prompt: str | Iterable[str] | None) -> str | list[str] | None:
+    """One sentence, or none, or several that can be gone through again."""
+    return prompt if prompt is None or isinstance(prompt, str) else list(prompt)
+
+
+def _of(images: Tensor, prompt: Any, options: dict[str, Any]) -> Callable[[range], Tensor]:
+    """pictures → the images of these, as `one_each` deals them out; pictures count from the option `first`."""
+    images, first = one_each(images, prompt, options.get("count", 1)), options.get("first", 0)
+    return lambda pictures: images if len(images) == 1 else images[pictures[0] - first : pictures[-1] + 1 - first]
 
 
 def _resize(images: Tensor, size: int) -> Tensor:

@@ -149,9 +149,9 @@ def fraction(text: str) -> float:
 
 
 def above_zero(text: str) -> float:
-    if not 0 < number(text) < float("inf"):
+    if (value := number(text)) <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return number(text)
+    return value
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -110,21 +109,14 @@ def pretrain(
         raise ValueError(f"{out} holds a text encoder: name another folder, or resume its run if it is there")
     run = _Run(Path(out), corpus or _toyland(), recipe, seed, resume, device)
     saved = time.monotonic()
-    with checkpoint.Guard() as guard:
-        try:
-            while not guard.caught and (done := run.done(minutes, steps)) < 1:
-                with guard.step():  # a signal waits for the end of the step
-                    step = run.step(done, minutes, steps)
-                yield step
-                if time.monotonic() - saved > 60 * save_minutes and run.done(minutes, steps) < 1:
-                    run.save()
-                    saved = time.monotonic()
-        except (GeneratorExit, KeyboardInterrupt, SystemExit):  # the caller left the loop: keep what there is
-            if not guard.forced and not sys.is_finalizing():
+    with checkpoint.Guard() as guard, guard.keeping(run.save):
+        while not guard.caught and (done := run.done(minutes, steps)) < 1:
+            with guard.step():  # a signal waits for the end of the step
+                step = run.step(done, minutes, steps)
+            yield step
+            if time.monotonic() - saved > 60 * save_minutes and run.done(minutes, steps) < 1:
                 run.save()
-            raise
-        run.save()
-        guard.repeat()
+                saved = time.monotonic()
 
 
 class _Run:

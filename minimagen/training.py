@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -219,7 +218,7 @@ def train(
         guard = stack.enter_context(checkpoint.Guard())
         stack.callback(_finish, accelerator, network, average, unet)
         stream = batches(data, batch, run.images, accelerator.process_index, world, workers, seed)
-        try:
+        with guard.keeping(save):
             while True:
                 with guard.step():  # a signal waits for the end of the step
                     run.seconds, stop = _agree(accelerator, earlier + time.monotonic() - start, guard.caught)
@@ -247,13 +246,7 @@ def train(
                 now = stepper.param_groups[0]["lr"]
                 main = accelerator.is_main_process
                 yield TrainStep(run.step, run.images, now, run.seconds, loss, average, main)
-        except (GeneratorExit, KeyboardInterrupt, SystemExit):  # the caller left the loop: keep what there is
-            if not guard.forced and not sys.is_finalizing():
-                save()
-            raise
-        save()
         accelerator.wait_for_everyone()  # what the first has written is there for all
-        guard.repeat()
 
 
 def _step(

@@ -144,9 +144,7 @@ def _best(wanted, seen, cost):
 def first_ones_alone(wanted, pictures):
     """You paired only the things that are seen first, as many as were wanted. The right ones may come later: pair with
     any of those that are seen."""
-    return _each(
-        pictures, lambda seen: _best(wanted, seen[: len(wanted)], _wrong) + _extra(wanted, seen)
-    )  # fmt: skip
+    return _each(pictures, lambda seen: _best(wanted, seen[: len(wanted)], _wrong) + _extra(wanted, seen))
 
 
 @matched.mistake

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -198,12 +198,13 @@ def _render(scenes: Sequence[Scene], size: int) -> Tensor:
 def _rows(judged: list[Judged], truths: dict[str, Score]) -> tuple[list[Row], list[Row]]:
     names = dict.fromkeys(j.prompt.category for j in judged)
     groups = [(name, [j for j in judged if j.prompt.category == name]) for name in names]
-    categories = [_row(name, part, [j.score.right for j in part], truths) for name, part in groups]
+    categories = [
+        _row(name, part, [j.score.right for j in part], truths, chance=_chance(part)) for name, part in groups
+    ]
     if len(groups) > 1:
         shuffled = [(row.chance, row.pictures) for row in categories if row.chance is not None]
         chance = sum(c * n for c, n in shuffled) / sum(n for _, n in shuffled) if shuffled else None
-        everything = _row("all", judged, [j.score.right for j in judged], truths)
-        categories.append(replace(everything, chance=chance))
+        categories.append(_row("all", judged, [j.score.right for j in judged], truths, chance=chance))
     questions = []
     for kind in KINDS:
         answered = [(j, right) for j in judged if (right := j.score.of(kind)) is not None]
@@ -213,18 +214,27 @@ def _rows(judged: list[Judged], truths: dict[str, Score]) -> tuple[list[Row], li
     return categories, questions
 
 
-def _row(name: str, part: list[Judged], right: list[bool], truths: dict[str, Score], kind: str | None = None) -> Row:
+def _row(
+    name: str,
+    part: list[Judged],
+    right: list[bool],
+    truths: dict[str, Score],
+    kind: str | None = None,
+    chance: float | None = None,
+) -> Row:
     texts = [j.prompt.text for j in part]
     true = [truths[t].right if kind is None else truths[t].of(kind) for t in dict.fromkeys(texts) if t in truths]
     tried = [bool(t) for t in true if t is not None]
     judge = sum(tried) / len(tried) if tried else None
-    chance = None
-    if kind is None and len(set(texts)) > 1:
-        # every picture against another prompt of its category: half way round, so that no one keeps its own
-        others = [part[(i + len(part) // 2) % len(part)].prompt for i in range(len(part))]
-        fits = [score(j.reading, o.description).right for j, o in zip(part, others) if o.text != j.prompt.text]
-        chance = sum(fits) / len(fits) if fits else None
     return Row(name, len(set(texts)), len(part), stats.bootstrap([float(r) for r in right], texts), judge, chance)
+
+
+def _chance(part: list[Judged]) -> float | None:
+    """How often a picture is right against another prompt of its category; None where there is no other."""
+    # half way round, so that no one keeps its own
+    others = [part[(i + len(part) // 2) % len(part)].prompt for i in range(len(part))]
+    fits = [score(j.reading, o.description).right for j, o in zip(part, others) if o.text != j.prompt.text]
+    return sum(fits) / len(fits) if fits else None
 
 
 def _fidelity(
