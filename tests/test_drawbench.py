@@ -486,6 +486,20 @@ def test_the_page_shows_words_as_words(known):
     assert "<b>" not in page(e) and "&lt;b&gt;&quot;bold&quot; &amp; co&lt;/b&gt;" in page(e)
 
 
+def test_the_page_has_the_tables_of_the_markdown(known):
+    from xml.etree import ElementTree
+
+    from minimagen.toyland.report import tables
+
+    e = evaluate(lambda *_: known.paint(Scene((RED_CUBE,)))[None], ["a red cube & a <sphere>"], pictures=1, judge=known)
+    assert e.to_markdown().count("\n|---") == len(tables(e)) == 3
+    for table in tables(e):
+        tree = ElementTree.fromstring(table.html())
+        lines = [line for line in table.markdown().splitlines() if not line.startswith("|---")]
+        found = [" | ".join("".join(cell.itertext()) for cell in row) for row in tree.iter("tr")]
+        assert [f"| {line} |" for line in found] == lines and len(set(table.heads)) == len(table.heads)
+
+
 # -- the sample that ships ---------------------------------------------------------------------------------------------
 
 

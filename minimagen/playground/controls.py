@@ -41,7 +41,7 @@ def note(text: str = "", kind: str = "note") -> str:
 
 
 def line(example: str, what: str) -> w.Text:
-    """A line to write in; `what` is its name for those who hear the page."""
+    """A line to write in; `what` is its name for those who hear the page: see easel.js."""
     return w.Text(placeholder=example, tooltip=what, layout=w.Layout(width="auto"))
 
 
@@ -49,8 +49,6 @@ def dial(name: str, control: w.Widget, says: str, lesson: str = "") -> w.VBox:
     """A control below its name, and above what it does and the number of the lesson that explains it."""
     control.layout.width = "auto"
     title = w.HTML(f"<b>{name}</b>")
-    if isinstance(control, (w.FloatSlider, w.IntSlider)):
-        control.tooltip = name
     return classed(w.VBox([title, control, w.HTML(f"<small>{says}{lesson and f' Lesson {lesson}.'}</small>")]), "dial")
 
 
@@ -70,7 +68,7 @@ class Controls:
         self.moment.layout.width = "auto"
         self.way = w.ToggleButtons(options=WAYS, tooltips=["what a network is given", "what a network makes of it"])
         self.when = w.HTML()
-        self.words = w.ToggleButtons(options=[(NOWHERE, -1)])
+        self.words = w.ToggleButtons(options=[(NOWHERE, -1)], tooltip="the word to look for")
         self.words_says = w.HTML("<small>Draw something first.</small>")
         self.judged = w.HTML()
 
@@ -98,7 +96,7 @@ class Controls:
         row, column = w.HBox, w.VBox
         ask = column(
             [
-                classed(row([self.prompt, self.draw]), "line"),
+                classed(row([self.prompt, self.draw]), "line", "asking"),
                 self.message,
                 classed(w.Box(self.examples), "chips"),
                 classed(w.HTML(WORLD), "world"),
@@ -136,7 +134,7 @@ class Controls:
             [
                 w.HTML(REPAINT),
                 classed(row([self.brushing, self.width, self.wipe]), "line"),
-                classed(row([self.change, self.repaint]), "line"),
+                classed(row([self.change, self.repaint]), "line", "asking"),
                 self.fault,
             ]
         )
@@ -144,8 +142,8 @@ class Controls:
             [
                 classed(ask, "ask", "card"),
                 classed(view, "view"),
-                classed(repaint, "repaint", "card"),
                 classed(dials, "dials", "card"),
+                classed(repaint, "repaint", "card"),
             ]
         )
         return [self.style, classed(w.HTML(ABOUT), "about"), classed(body, "body")]

@@ -10,6 +10,22 @@ const make = (tag, className, parent) => {
   return element;
 };
 
+// ipywidgets gives its sliders and boxes no name, and tells by colour alone which button is chosen: say both.
+const say = (play) => {
+  const set = (element, name, value) => {
+    if (value && element.getAttribute(name) !== value) element.setAttribute(name, value);
+  };
+  for (const control of play.querySelectorAll("[role=slider], input, .widget-toggle-buttons")) {
+    const box = control.closest(".widget-inline-hbox"), title = control.closest(".mm-dial")?.querySelector("b");
+    set(control, "aria-label", title?.textContent ?? (control.title || box?.querySelector("label").title));
+    const shown = control.role === "slider" && box.querySelector(".widget-readout"); // 0.995, not 0.9950000000000001
+    if (shown) set(control, "aria-valuetext", shown.textContent);
+  }
+  for (const group of play.querySelectorAll(".widget-toggle-buttons")) set(group, "role", "group");
+  for (const button of play.querySelectorAll(".widget-toggle-button"))
+    set(button, "aria-pressed", String(button.classList.contains("mod-active")));
+};
+
 function render({ model, el }) {
   const root = make("div", "mm-easel", el);
   const frame = make("div", "mm-frame", root);
@@ -146,7 +162,19 @@ function render({ model, el }) {
     model.on(`change:${name}`, change);
     if (name !== "wiped") change();
   }
+  const changed = new MutationObserver(() => say(el.closest(".mm-play")));
+  const laid = new ResizeObserver(() => {
+    const play = el.closest(".mm-play");
+    if (!play) return;
+    laid.disconnect();
+    say(play);
+    const attributeFilter = ["class", "aria-valuetext"];
+    changed.observe(play, { subtree: true, childList: true, attributes: true, attributeFilter });
+  });
+  laid.observe(root);
   return () => {
+    laid.disconnect();
+    changed.disconnect();
     for (const [name, change] of Object.entries(changes)) model.off(`change:${name}`, change);
   };
 }

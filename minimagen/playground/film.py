@@ -13,6 +13,7 @@ from .painting import Frame
 from .words import Word, gaze, words
 
 STAGES = ("a first idea", "its surfaces", "the details")  # what each stage brings
+CHOOSE = "<small>Choose a word. Wind the film back to see it earlier.</small>"
 LOOK_AT = 0.4  # the time at which the larger stages' pictures are asked where the first network looked
 
 
@@ -55,7 +56,7 @@ class Film:
             self.words, self.text = words(imagen.text, sentence), imagen.encode([sentence])[0]
             c = self.controls
             c.words.options = [(NOWHERE, -1), *((word.text, i) for i, word in enumerate(self.words))]
-            c.words_says.value = "<small>Choose a word. Wind the film back to see it earlier.</small>"
+            c.words_says.value = CHOOSE
 
     # Looking
 
@@ -101,6 +102,8 @@ class Film:
         c, frame = self.controls, self.frame()
         if frame is None or self.text is None or c.words.value == -1:
             c.easel.veil = b""
+            if self.words:
+                c.words_says.value = CHOOSE
             return
         if frame.state is None:  # a larger stage: ask the first one, at the middle of its way
             frame = min((f for f in self.frames if f.state is not None), key=lambda f: abs(f.t - LOOK_AT))

@@ -6,8 +6,9 @@ import base64
 import html
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from minimagen import files
 
@@ -25,47 +26,74 @@ MEANINGS = {
 }
 
 
-def markdown(e: Evaluation) -> str:
-    """The tables, with every score's interval, the judge's own score on true renders, and the score of shuffled
+class Table(NamedTuple):
+    """Heads and rows, of which the first `words` columns hold words and all others numbers."""
 
-    captions.
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    words: int = 1
+
+    def markdown(self) -> str:
+        rule = "|" + "---|" * self.words + "---:|" * (len(self.heads) - self.words)
+        lines = ["| " + " | ".join(cells) + " |" for cells in (self.heads, *self.rows)]
+        return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+    def html(self) -> str:
+        def row(kind: str, cells: tuple[str, ...]) -> str:
+            number = [""] * self.words + [' class="number"'] * (len(cells) - self.words)
+            return "".join(["<tr>", *(f"<{kind}{n}>{html.escape(c)}</{kind}>" for n, c in zip(number, cells)), "</tr>"])
+
+        head, body = row("th", self.heads), "\n".join(row("td", cells) for cells in self.rows)
+        return f'<div class="table"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>'
+
+
+def tables(e: Evaluation) -> list[Table]:
+    """What was right, by prompts and by questions, and how true to the world the pictures look.
+
+    Every score has its interval, the judge's own score on true renders, and the score of shuffled captions.
     """
-    settings = ", ".join(f"{k} {v}" for k, v in e.settings.items() if v is not None)
-    parts = [f"# Evaluation\n\n{settings}\n", _table("prompts", e.categories), _table("question", e.questions)]
-    lines = ["| fidelity | measured | true pictures, or the excess over them |", "|---|---|---|"]
-    f = e.fidelity
-    for name, meaning in MEANINGS.items():
-        excess = f.get(f"{name} excess")
-        lines.append(f"| {name}: {meaning} | {_number(f[name])} | {'–' if excess is None else f'{excess:+.4f}'} |")
-    if "diversity" in f:
-        spread = f"{_number(f['diversity'])} | {_number(f['true diversity'])}"
-        lines.append(f"| diversity: mean distance between features | {spread} |")
-    if "fréchet" in f:
-        times = float(f["fréchet"] or 0) / float(f["fréchet floor"] or math.nan)
-        floor = f"{_number(f['fréchet floor'])} (× {times:.2f})"
-        lines.append(f"| Fréchet distance, {f['fréchet count']} pictures | {_number(f['fréchet'])} | {floor} |")
-    parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+    return [_scores("kind of prompt", e.categories), _scores("question", e.questions), _fidelity(e.fidelity)]
 
 
-def _table(what: str, rows: list[Row]) -> str:
-    lines = [
-        f"| {what} | prompts | pictures | right | 95 % interval | judge on true renders | shuffled |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for r in rows:
-        interval = f"{_per_cent(r.right.low)} to {_per_cent(r.right.high)}"
-        cells = (
+def markdown(e: Evaluation) -> str:
+    """The tables for a terminal, or for GitHub."""
+    return "\n".join([f"# Evaluation\n\n{_settings(e)}\n", *(table.markdown() for table in tables(e))])
+
+
+def _settings(e: Evaluation) -> str:
+    return ", ".join(f"{k} {v}" for k, v in e.settings.items() if v is not None)
+
+
+def _scores(what: str, rows: list[Row]) -> Table:
+    heads = (what, "prompts", "pictures", "right", "95 % interval", "judge on true renders", "shuffled")
+    cells = [
+        (
             r.name,
-            r.prompts,
-            r.pictures,
+            str(r.prompts),
+            str(r.pictures),
             _per_cent(r.right.mean),
-            interval,
+            f"{_per_cent(r.right.low)} to {_per_cent(r.right.high)}",
             _per_cent(r.judge),
             _per_cent(r.chance),
         )
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+        for r in rows
+    ]
+    return Table(heads, cells)
+
+
+def _fidelity(f: Mapping[str, float | int | None]) -> Table:
+    rows = []
+    for name, meaning in MEANINGS.items():
+        excess = f.get(f"{name} excess")
+        rows.append((f"{name}: {meaning}", _number(f[name]), "–" if excess is None else f"{excess:+.4f}"))
+    if "diversity" in f:
+        spread = _number(f["diversity"]), _number(f["true diversity"])
+        rows.append(("diversity: mean distance between features", *spread))
+    if "fréchet" in f:
+        times = float(f["fréchet"] or 0) / float(f["fréchet floor"] or math.nan)
+        floor = f"{_number(f['fréchet floor'])} (× {times:.2f})"
+        rows.append((f"Fréchet distance, {f['fréchet count']} pictures", _number(f["fréchet"]), floor))
+    return Table(("fidelity", "measured", "true pictures, or the excess over them"), rows)
 
 
 def _per_cent(x: float | None) -> str:
@@ -80,16 +108,23 @@ PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation</title>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px; padding: 0 1rem; color: #222;
-background: #fff }} pre {{ overflow-x: auto; font-size: 13px }}
+background: #fff }}
+.table {{ overflow-x: auto; margin: 1rem 0 }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .15rem .8rem; text-align: left; border-bottom: 1px solid #ddd; vertical-align: bottom }}
+.number {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }}
+th.number {{ white-space: normal }}
 section {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px }}
-figure {{ margin: 0; font-size: 12px }}
+figure {{ margin: 0; font-size: 13px }}
 img {{ width: 100%; aspect-ratio: 1; border: 4px solid #1a7f37; box-sizing: border-box; border-radius: 4px }}
 .wrong img {{ border-color: #c62828; border-style: dashed }}
-small {{ color: #555; display: block }}
+small {{ color: #555; display: block; font-size: 12px }}
 </style>
 <h1>Evaluation</h1>
 <p>A solid green frame: the picture shows all that its prompt says. A dashed red one: it does not, and below it stands
-what is wrong.</p> <pre>{table}</pre>
+what is wrong.</p>
+<p>{settings}</p>
+{tables}
 {body}
 </html>
 """
@@ -101,7 +136,9 @@ def page(e: Evaluation) -> str:
     for category in dict.fromkeys(j.prompt.category for j in e.pictures):
         figures = [_figure(j) for j in e.pictures if j.prompt.category == category]
         body.append(f"<h2>{html.escape(category)}</h2>\n<section>\n" + "\n".join(figures) + "\n</section>")
-    return PAGE.format(table=html.escape(markdown(e)), body="\n".join(body))
+    return PAGE.format(
+        settings=html.escape(_settings(e)), tables="\n".join(table.html() for table in tables(e)), body="\n".join(body)
+    )
 
 
 def _figure(j: Judged) -> str:

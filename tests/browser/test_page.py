@@ -135,6 +135,23 @@ def changes(page, before: str) -> None:
     page.wait_for_function(f"before => ({HASH})(document.querySelector('.mm-picture')) !== before", arg=before)
 
 
+def test_every_control_has_a_name_and_says_whether_it_is_chosen(visit, address):
+    page = opened(visit, address, viewport={"width": 1280, "height": 940})
+    for name in ("wind the film", "Guidance w", "Percentile", "Steps", "Augmentation level", "the brush's width"):
+        page.get_by_role("slider", name=name, exact=True).wait_for()
+    for name in ("the sentence to draw", "the sentence to repaint by"):
+        page.get_by_role("textbox", name=name, exact=True).wait_for()
+    page.get_by_role("spinbutton", name="Seed", exact=True).wait_for()
+    assert page.get_by_role("slider", name="Percentile").get_attribute("aria-valuetext") == "0.995"
+
+    threshold = page.get_by_role("group", name="Threshold")
+    threshold.get_by_role("button", name="dynamic", pressed=True).wait_for()
+    threshold.get_by_role("button", name="static", pressed=False).click()
+    threshold.get_by_role("button", name="static", pressed=True).wait_for()
+    threshold.get_by_role("button", name="dynamic", pressed=False).wait_for()
+    page.get_by_role("button", name="Brush", pressed=False).wait_for()
+
+
 def test_on_a_phone_a_part_is_repainted_with_a_finger(visit, address, shoot):
     page = opened(visit, address, **PHONE)
     stop_at(page, 64)

@@ -13,7 +13,7 @@ from tools import editions, lessons, site
 
 SOURCES = [s for s in map(editions.read, editions.sources()) if lessons.paths(s.name)["lesson"].exists()]
 LOOK = """() => ({
-  wide: document.scrollingElement.scrollWidth > innerWidth,
+  wide: [document.scrollingElement, ...document.querySelectorAll(".content")].some(e => e.scrollWidth > innerWidth),
   formulas: document.querySelectorAll("mjx-container svg").length,
   broken: [...document.images].filter(i => i.complete && !i.naturalWidth && i.loading !== "lazy").length,
   raw: document.querySelector("article").innerText.includes("\\\\("),
