@@ -4,6 +4,7 @@ import functools
 import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,13 +30,14 @@ def say(exercise, function) -> str:
 
 def copy_of(function):
     """The same code in a function of its own, as a learner might write it: not the one that is out of reach."""
-    return type(function)(function.__code__, function.__globals__, "yours", function.__defaults__)
+    known = function.__globals__ | {f.__name__: copy_of(f) for f in frame._called(function)}
+    copy = type(function)(function.__code__, known, "yours", function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def written_anew(exercise):
-    function = copy_of(frame._plain(exercise.reference))
-    function.__kwdefaults__ = frame._plain(exercise.reference).__kwdefaults__
-    return function
+    return copy_of(frame._plain(exercise.reference))
 
 
 # Every exercise
@@ -60,9 +62,16 @@ def test_the_stub_fails_and_is_called_a_stub(exercise):
 
 @pytest.mark.parametrize("exercise", ALL, ids=named)
 def test_the_packages_own_function_is_no_answer(exercise):
-    for own in [exercise.reference, *exercise.borrowed]:
+    for own in exercise.own:
         for yours in (own, functools.partial(own), lambda *args, own=own, **options: own(*args, **options)):
             assert "It calls minimagen's own" in say(exercise, yours)
+
+
+def test_what_the_mistakes_are_made_of_is_no_answer_either():
+    from minimagen.checks.lesson_01 import _weigh
+
+    assert _weigh in checks.exact_x.own
+    assert "It calls minimagen's own `_weigh`" in say(checks.exact_x, lambda *args: _weigh(*args))
 
 
 @pytest.mark.parametrize("exercise", ALL, ids=named)
@@ -89,7 +98,7 @@ def test_every_mistake_is_named(exercise, wrong):
     for seed in range(3):  # whatever the numbers
         torch.manual_seed(seed)  # of mistakes that draw their own
         with pytest.raises(checks.NotYet) as caught:
-            exercise.again(wrong.function, seed)
+            exercise.again(copy_of(frame._plain(wrong.function)), seed)
         assert wrong.says in str(caught.value)
 
 
@@ -154,6 +163,9 @@ def test_unknown_mistakes_are_described(doubling):
     assert "infinite" in say(doubling, lambda x: x / 0)
     assert re.search(r"numbers differ by up to [\d.]+\. At their worst, yours is", say(doubling, lambda x: 2.5 * x))
     assert "It returns a list, and a tensor is expected" in say(doubling, lambda x: [2 * x])
+    assert "It returns a ndarray" in say(doubling, lambda x: (2 * x).numpy())
+    assert "It returns a list" in say(doubling, lambda x: [(2 * x).numpy()])
+    assert "is stored as torch.sparse_coo" in say(doubling, lambda x: (2 * x).to_sparse())
 
 
 def test_errors_are_one_sentence_with_the_line(doubling):
@@ -194,6 +206,18 @@ def test_ready_gives_your_function_or_the_reference(doubling, capsys):
     assert "Your double is not ready yet" in capsys.readouterr().out
 
 
+def test_ready_brings_a_right_answer_in_float64_back_to_float32(doubling):
+    x = torch.ones(2)
+    mine = doubling.ready(lambda x: x.double() * 2)
+    assert mine(x).dtype == torch.float32 and torch.equal(mine(x), 2 * x)
+    assert doubling.ready(double) is double
+
+
+def test_leaving_python_is_an_error_like_others(doubling):
+    assert "with SystemExit: 3" in say(doubling, lambda x: exit(3))
+    assert doubling.ready(lambda x: exit(3)) is double
+
+
 def test_a_mistake_needs_words(doubling):
     with pytest.raises(ValueError, match="no docstring"):
         doubling.mistake(lambda x: x)
@@ -207,6 +231,7 @@ def test_warnings_are_kept_from_the_page(doubling):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         doubling(loud)
+        assert "`.real` is that part of it" in say(doubling, lambda x: 2 * x + 0j)
     assert seen == [], "graders take anything on stderr for a failure"
 
 
@@ -246,6 +271,16 @@ def test_a_notebook_shows_the_message_alone():
         ("a", "a", True),
         ("a", None, False),
         (mi.Static(), mi.Static(), True),
+        ([np.int64(2), np.float32(0.5)], [2, 0.5], True),
+        ([torch.tensor(2)], [2], True),
+        ([np.int64(3)], [2], False),
+        (2.0, torch.tensor(2.0), False),
+        ((np.ones(2), np.full(2, np.nan)), (np.ones(2), np.full(2, np.nan)), True),
+        ([np.ones(2)], [np.zeros(2)], False),
+        ([np.ones(2)], [torch.ones(2)], False),
+        (torch.ones(2) + 0j, torch.ones(2), False),
+        (torch.ones(2) + 1j, torch.ones(2) + 2j, False),
+        (torch.ones(2).to_sparse(), torch.ones(2), False),
         (mi.Dynamic(0.9), mi.Dynamic(0.8), False),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,20 +13,28 @@ TOLERANCE = 1e-4
 
 
 def same(a: Any, b: Any, tolerance: float = TOLERANCE) -> bool:
-    """Whether two answers agree: tensors of one shape within `tolerance` of their size, all else inside out."""
+    """Whether an answer agrees with b: tensors of one shape within `tolerance` of their size, all else inside out."""
+    if isinstance(a, np.generic) or (isinstance(a, Tensor) and a.ndim == 0 and _number(b)):
+        a = a.item()  # NumPy's numbers are numbers, and so is a tensor of one where a number is right
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape:
+        if a.shape != b.shape or a.layout != b.layout or a.is_complex() != b.is_complex():
             return False
-        if a.is_floating_point() or b.is_floating_point():
-            return torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
-        return bool((a == b).all())
+        a, b = a.to_dense(), b.to_dense()
+        if not (a.is_floating_point() or b.is_floating_point() or a.is_complex()):
+            return bool((a == b).all())
+        exact = torch.complex128 if a.is_complex() else torch.float64
+        return torch.allclose(a.to(exact), b.to(exact), rtol=tolerance, atol=tolerance, equal_nan=True)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
     if is_dataclass(a) and type(a) is type(b):
         return all(same(getattr(a, f.name), getattr(b, f.name), tolerance) for f in fields(a))
     if _number(a) and _number(b):
         return abs(a - b) <= tolerance * max(1.0, abs(b)) or (a != a and b != b)
-    return type(a) is type(b) and not isinstance(a, Tensor) and bool(a == b)
+    if type(a) is not type(b) or isinstance(a, Tensor):
+        return False
+    if isinstance(a, np.ndarray):
+        return a.shape == b.shape and a.tobytes() == b.tobytes()
+    return bool(a == b)
 
 
 def copied(value: Any) -> Any:
@@ -48,6 +57,10 @@ def difference(got: Any, expected: Any) -> str | None:
             return f"it returns {a_kind(got)}, and a tensor is expected."
         if got.shape != expected.shape:
             return f"the result has the shape {shape(got)}, and {shape(expected)} is expected."
+        if got.is_complex() and not expected.is_complex():
+            return "the result is complex, and real numbers are expected: `.real` is that part of it."
+        if got.layout != expected.layout:
+            return f"the result is stored as {got.layout}, and {expected.layout} is expected."
         if bool(torch.isnan(got).any()):
             return "the result holds NaN, which is what 0/0, ∞ − ∞ and roots below 0 leave behind."
         if bool(torch.isinf(got).any()):
@@ -77,7 +90,7 @@ def a_kind(value: Any) -> str:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _brief(value: Any) -> str:
