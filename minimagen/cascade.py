@@ -288,7 +288,8 @@ class Imagen:
 def _overridden(stages: list[tuple[int, Stage]], overrides: Mapping[str, Any]) -> list[tuple[int, Stage]]:
     """The stages with other fields: a list gives each its own, one value is the first's."""
     for name, value in overrides.items():
-        values = value if isinstance(value, list) else [value]  # an interval is a tuple, and one value
+        each = isinstance(value, list) or (isinstance(value, tuple) and name != "interval")  # which is one value
+        values = value if each else [value]
         if len(values) > len(stages):
             raise ValueError(f"{name} has {len(values)} values for {len(stages)} stages")
         stages = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(stages)]

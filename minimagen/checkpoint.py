@@ -46,7 +46,11 @@ class Run:
         self.step, self.images, self.seconds = 0, 0, 0.0
 
     def save(self, file: str | Path) -> None:
-        """The whole state, or nothing at all."""
+        """The whole state, or nothing at all; a state that is no numbers does not replace one that is."""
+        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise FloatingPointError(
+                f"the weights are no numbers after step {self.step}, and not saved: lower lr= or raise warmup="
+            )
         tensors = {NETWORK + name: value for name, value in self.network.state_dict().items()}
         for name, p in self.network.named_parameters():
             for key, value in self.optimizer.state[p].items():

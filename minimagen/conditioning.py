@@ -171,4 +171,5 @@ def upsample(images: Tensor, size: int) -> Tensor:
 
 def smooth(images: Tensor, factor: int = 4) -> Tensor:
     """Shrunk by means of factor × factor pixels, and enlarged again: what an enlarged picture holds. 1 = identity."""
-    return upsample(F.avg_pool2d(images, factor), images.shape[-1])
+    small = F.avg_pool2d(images, factor)
+    return images if factor == 1 else F.interpolate(small, images.shape[-2:], mode="bicubic", antialias=True)

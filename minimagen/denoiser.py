@@ -225,9 +225,11 @@ class Guided:
         prepare: Callable[[Cond], Cond] = getattr(self.denoiser, "prepare", lambda cond: cond)
         if self.w == 1 or cond.text is None:
             return prepare(cond)
+        if not isinstance(cond.text, Text):
+            raise ValueError("guidance prepares both texts itself: give it the Text, not what `prepare` made of it")
         if self.null is None:
             raise ValueError("guidance compares with the null text: give Guided one, as TextEncoder.null() makes it")
-        both = prepare(Cond.cat([cond, replace(cond, text=self.null.expand(len(cond)).to(cond.text.tokens))]))  # type: ignore[union-attr]
+        both = prepare(Cond.cat([cond, replace(cond, text=self.null.expand(len(cond)).to(cond.text.tokens))]))
         return _Pair(both[: len(cond)], both)
 
     def __call__(self, z: Tensor, t: float | Tensor, cond: Any) -> Prediction:

@@ -42,6 +42,7 @@ def scheduler(stage: Stage, prediction: str | None = None) -> DDPMScheduler:
         threshold |= {"thresholding": True, "dynamic_thresholding_ratio": p, "sample_max_value": cap}
     elif stage.threshold is not None and not isinstance(stage.threshold, Static):
         raise ValueError("diffusers has no threshold of your own: use Static, Dynamic or None, then export")
+    stored.stage_to_dict(stage)  # refuses any other function of one's own, which diffusers would not follow either
     return DDPMScheduler(
         STEPS,
         **_betas(stage.denoiser.schedule),

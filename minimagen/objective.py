@@ -144,14 +144,17 @@ class Task:
         x = batch["image"].to(device, torch.float32)
         seeds = dice(self.seed, places, device)
         u = torch.stack([torch.rand(5, generator=g, device=device) for g in seeds])  # (B, 5)
-        origin = batch["origin"].to(device) if "origin" in batch else torch.zeros(len(x), 2, device=device).long()
+        if "origin" in batch:  # windows, cut before
+            origin = batch["origin"].to(device)
+        else:
+            origin, (height, width) = torch.zeros(len(x), 2, device=device).long(), x.shape[2:]
+            if height != width or (width != self.size if self.enlarges else width % self.size):
+                raise ValueError(f"the data's pictures are {width} × {height} px; this stage draws {self.size} px")
         low = batch["low"].to(device, torch.float32) if "low" in batch else None
         if self.enlarges and self.crop and x.shape[-1] != self.crop:
             window = u[:, :2].cpu()
             x, origin = cut(x, self.crop, self.factor, window)
             low = None if low is None else cut(low, self.crop // self.factor, 1, window)[0]
-        elif not self.enlarges and x.shape[-1] % self.size:
-            raise ValueError(f"the data's pictures are {x.shape[-1]} px; this stage draws {self.size} px")
         elif not self.enlarges and x.shape[-1] > self.size:
             x = shrink(x, x.shape[-1] // self.size)
         cond = Cond(self._text(batch, u[:, 2] < self.drop, device))

@@ -40,7 +40,7 @@ def times(steps: int, *, start: float = 1.0, schedule: Schedule | None = None) -
         raise ValueError(f"start is a time in (0, 1], not {start}")
     if schedule is None:
         return torch.linspace(start, 0, steps + 1, dtype=torch.float64).float()
-    ends = schedule.logsnr(torch.tensor([start, 1e-3])).double()
+    ends = schedule.logsnr(torch.tensor([start, min(1e-3, start / 2)])).double()
     inside = schedule.t(torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64))
     return torch.cat([torch.tensor([start]), inside[1:], torch.zeros(1)])
 

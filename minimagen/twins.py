@@ -151,6 +151,7 @@ def unlike(scores: Sequence[Tensor], where: Tensor, own: Tensor, others: Tensor)
     terms = []
     for s in scores:
         there = F.adaptive_avg_pool2d(where.float()[:, None], (s.shape[2], s.shape[3])) >= 0.5  # (B, 1, h, w)
+        there &= own.any(-1).to(there.device)[:, None, None, None]  # a caption may have been cut before its noun
         of_others, of_own = (
             s.float().masked_fill(~words.to(s.device)[:, None, None, None], -torch.inf).logsumexp(-1)
             for words in (others, own)

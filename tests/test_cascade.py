@@ -69,7 +69,8 @@ def test_stream_shows_every_step_of_every_stage():
 def test_overrides_are_the_first_stages_or_one_each():
     imagen = cascade()
     assert len(list(imagen.stream("a cube", steps=7))) == 7 + 3
-    assert len(list(imagen.stream("a cube", steps=[7, 2]))) == 7 + 2
+    for each in ([7, 2], (7, 2)):
+        assert len(list(imagen.stream("a cube", steps=each))) == 7 + 2
     assert len(list(imagen.stream("a cube", size=16))) == 4
     with pytest.raises(ValueError, match="3 values for 2 stages"):
         next(imagen.stream("a cube", steps=[1, 2, 3]))

@@ -265,6 +265,9 @@ def test_files_that_are_missing_or_foreign(folders, tmp_path):
         load(folders / "first", watermark=True)
 
 
+DPM = {"_class_name": "DPMSolverMultistepScheduler", "timestep_spacing": "trailing"}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -273,6 +276,17 @@ def test_files_that_are_missing_or_foreign(folders, tmp_path):
         ({"prediction_type": "flow"}, "prediction 'flow'"),
         ({"timestep_spacing": "linspace"}, "linspace timesteps"),
         ({"beta_schedule": "sigmoid"}, "schedule 'sigmoid'"),
+        ({"steps_offset": 1}, "steps_offset 1"),
+        ({"variance_type": "fixed_large"}, "variance_type 'fixed_large'"),
+        ({"thresholding": False, "clip_sample": True, "clip_sample_range": 3.0}, "clip_sample_range 3.0"),
+        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr True"),
+        ({"_class_name": "DDIMScheduler", "set_alpha_to_one": False}, "set_alpha_to_one False"),
+        (DPM | {"timestep_spacing": "leading"}, "timestep_spacing 'leading'"),
+        (DPM | {"solver_order": 1}, "solver_order 1"),
+        (DPM | {"algorithm_type": "sde-dpmsolver++"}, "algorithm_type 'sde-dpmsolver\\+\\+'"),
+        (DPM | {"solver_type": "heun"}, "solver_type 'heun'"),
+        (DPM | {"final_sigmas_type": "sigma_min"}, "final_sigmas_type 'sigma_min'"),
+        (DPM | {"use_karras_sigmas": True}, "use_karras_sigmas True"),
     ],
 )
 def test_another_kind_of_scheduler_is_refused(folders, tmp_path, change, says):
@@ -281,6 +295,14 @@ def test_another_kind_of_scheduler_is_refused(folders, tmp_path, change, says):
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(config | change))
     with pytest.raises(ValueError, match=says):
         weights.settings_of(Source(str(tmp_path)), mi.UNetConfig())
+
+
+@pytest.mark.parametrize("kind", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler"])
+def test_what_diffusers_does_by_default_is_what_we_do(kind):
+    default = dict(getattr(diffusers, kind)(1000).config)
+    for name, known in (weights.TOLD[""] | weights.TOLD[kind]).items():
+        if name != "timestep_spacing":  # its own default, linspace, is refused
+            assert default.get(name, known[0]) in known, name
 
 
 @pytest.mark.parametrize("kind", ["linear", "scaled_linear", "squaredcos_cap_v2"])
@@ -306,12 +328,13 @@ def test_if_i_m_at_its_true_widths_reads_every_weight():
 
 def test_embeddings_from_a_file_draw_the_same_picture(folders, tmp_path):
     imagen = load(folders / "first")
-    embeddings = deepfloyd.embed(PROMPTS, imagen.text)
+    prompts = [*PROMPTS, "a red cube (shiny) & a small blue sphere — on grass"]
+    embeddings = deepfloyd.embed(prompts, TextEncoder.from_pretrained(folders / "first", clean=mi.clean_caption))
     embeddings.save(tmp_path / "prompts.safetensors")
     light = load(folders / "first", text=tmp_path / "prompts.safetensors")
-    assert light.text.prompts == PROMPTS and light.text.dim == 32
+    assert light.text.prompts == prompts and light.text.dim == 32
     assert torch.equal(light.text.null(2).tokens, imagen.text.null(2).tokens)
-    a, b = ([step.z for step in cascade.stream(PROMPTS, steps=3)][-1] for cascade in (imagen, light))
+    a, b = ([step.z for step in cascade.stream(prompts, steps=3)][-1] for cascade in (imagen, light))
     assert torch.equal(a, b)
     with pytest.raises(ValueError, match="'a dog' was not encoded before.*'a red cube'"):
         light.draw("a dog")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Gaussian, Network, Small
 
-from minimagen.conditioning import Cond, Text, augment, smooth, upsample
+from minimagen.conditioning import Cond, PreparedText, Text, augment, smooth, upsample
 from minimagen.data import ToylandImages
 from minimagen.denoiser import (
     FINE_VARIANCE,
@@ -127,6 +127,7 @@ def test_a_silent_residual_network_is_the_best_linear_guess(level):
 
 def test_what_the_guess_supposes_of_enlarged_pictures_is_so():
     u, noise = enlarged_pictures(), torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    assert smooth(noise[..., :32]).shape == noise[..., :32].shape
     assert float(smooth(noise).var()) == pytest.approx(NOISE_LEFT, rel=0.03)
     assert float((u - smooth(u)).var()) == pytest.approx(FINE_VARIANCE, rel=0.5)
     assert float(smooth(u).var()) == pytest.approx(SMOOTH_VARIANCE, rel=0.5)
@@ -249,6 +250,8 @@ def test_guidance_leaves_the_learned_variance_to_the_conditional_half():
 def test_guidance_without_a_null_text_says_so():
     with pytest.raises(ValueError, match="null text"):
         Guided(Denoiser(Small(), COSINE), 3.0)(pictures(), 0.5, Cond(text()))
+    with pytest.raises(ValueError, match="guidance prepares both texts itself"):
+        Guided(Denoiser(Small(), COSINE), 3.0, text(1))(pictures(), 0.5, Cond(PreparedText(None)))
 
 
 # Thresholding

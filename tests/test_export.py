@@ -178,7 +178,7 @@ def test_a_schedule_that_diffusers_has_no_name_for_is_told_by_its_betas():
     torch.testing.assert_close(scheduler.alphas_cumprod[inside], alpha[inside] ** 2, atol=1e-4, rtol=1e-3)
 
 
-def test_the_residual_cannot_be_a_first_stage_and_folders_are_not_overwritten(text, tmp_path, monkeypatch):
+def test_what_diffusers_cannot_follow_and_folders_that_are_full_are_refused(text, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="knows no 'residual'"):
         export.pipeline(Imagen([replace(base(), denoiser=Denoiser(network(), CosineSchedule(), "residual"))], text))
     (tmp_path / "full").mkdir()
@@ -190,6 +190,11 @@ def test_the_residual_cannot_be_a_first_stage_and_folders_are_not_overwritten(te
     short = TextEncoder(text.model, text.tokenizer, max_tokens=20, pad="longest")
     with pytest.raises(ValueError, match="reads 77 tokens"):
         export.pipeline(Imagen([base()], short))
+    for own in ({"times": lambda steps, start: mi.times(steps)}, {"guide": lambda x_c, x_u, w: x_c}):
+        with pytest.raises(ValueError, match=f"a {next(iter(own))} of your own"):
+            export.pipeline(Imagen([base(**own)], text))
+        with pytest.raises(ValueError, match=f"a {next(iter(own))} of your own"):
+            export.super_resolution_pipeline(replace(enlarging(), **own), text)
     monkeypatch.chdir(tmp_path / "full")
     with pytest.raises(ValueError, match="the folder in which you are"):
         export.to_diffusers(Imagen([base()], text), ".")

@@ -1,6 +1,7 @@
 """What a cascade takes of memory: counted from configs, against what PyTorch really took."""
 
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,19 @@ def inputs(config, batch=2):
     z = torch.randn(batch, 3, config.size, config.size)
     aug = torch.zeros(batch) if config.augmentation else None
     return z, torch.ones(batch), mi.Cond(Text(torch.randn(batch, 77, 32)), z if config.enlarges else None, aug)
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, size=128, fold=4), replace(SMALL, efficient=True)], ids=str)
+def test_the_scores_are_counted_where_the_attention_is(config, monkeypatch):
+    counted, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q, k, v, **options):
+        counted.append(q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] * 4)
+        return attend(q, k, v, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    untrained(config)(*inputs(config))
+    assert max(counted) == memory.score_bytes(config)
 
 
 # Weights

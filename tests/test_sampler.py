@@ -258,6 +258,20 @@ def test_faults_are_named(fault, says):
         last(sample(Gaussian(), noise(1, 8), options.pop("times"), **options))
 
 
+@pytest.mark.parametrize("start", [1e-3, 5e-4])
+def test_times_that_begin_near_the_picture_fall_too(start):
+    assert bool((times(4, start=start, schedule=CosineSchedule()).diff() < 0).all())
+
+
+def test_a_run_that_is_broken_off_and_gone_on_with_is_the_same():
+    for eta in (0.0, 0.7):
+        whole, parts, t = seeded(), seeded(), times(8)
+        z = last(sample(Gaussian(), noise(1, 8), t[:5], eta=eta, generator=parts)).z
+        gone_on = last(sample(Gaussian(), z, t[4:], eta=eta, generator=parts)).z
+        assert torch.equal(gone_on, last(sample(Gaussian(), noise(1, 8), t, eta=eta, generator=whole)).z)
+    assert torch.equal(times(8, start=0.5), times(16)[8:])
+
+
 @pytest.mark.parametrize("arguments", [{"steps": 0}, {"steps": 3, "start": 0.0}, {"steps": 3, "start": 1.5}])
 def test_impossible_times_are_refused(arguments):
     with pytest.raises(ValueError, match="one step or more|start is a time"):

@@ -309,8 +309,17 @@ def test_a_small_stage_learns_from_larger_pictures_shrunk():
     task, x = Task(make().denoiser, 8), batch_of(2, 16)
     small = {**x, "image": shrink(x["image"], 2)}
     assert task(x, torch.arange(2), torch.device("cpu")) == task(small, torch.arange(2), torch.device("cpu"))
-    with pytest.raises(ValueError, match="pictures are 12 px; this stage draws 8 px"):
+    with pytest.raises(ValueError, match="pictures are 12 × 12 px; this stage draws 8 px"):
         task(batch_of(2, 12), torch.arange(2), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("enlarges", "crop"), [(False, None), (True, None), (True, 8)])
+def test_pictures_of_another_size_or_that_are_no_squares_are_refused(enlarges, crop):
+    task = Task(make(enlarges=enlarges, size=16).denoiser, 16, enlarges, crop=crop)
+    for height, width in [(16, 32), (32, 16)] + ([(8, 8), (32, 32)] if enlarges else [(8, 8)]):
+        batch = {"image": torch.zeros(2, 3, height, width), "caption": ["a"] * 2}
+        with pytest.raises(ValueError, match=f"pictures are {width} × {height} px; this stage draws 16 px"):
+            task(batch, torch.arange(2), torch.device("cpu"))
 
 
 # The averaged weights and the learning rate
@@ -515,6 +524,21 @@ def test_every_fault_is_one_sentence(tmp_path):
     (tmp_path / NAME).rename(tmp_path / files.WEIGHTS)
     for resume in (False, True):
         refused("holds a trained network, and no run to go on with", steps=2, out=tmp_path, resume=resume)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_weights_that_became_no_numbers_do_not_replace_the_checkpoint(tmp_path, optimizer):
+    run(steps=2, out=tmp_path, optimizer=optimizer)
+    kept, stage, calls = (tmp_path / NAME).read_bytes(), make(), []
+
+    def overflow(gradient):  # while the loss is finite
+        calls.append(0)
+        return gradient * torch.inf if len(calls) == 2 else gradient
+
+    next(stage.denoiser.unet.parameters()).register_hook(overflow)
+    with pytest.raises(FloatingPointError, match="no numbers after step 4, and not saved"):
+        run(stage, steps=4, out=tmp_path, optimizer=optimizer, resume=True)
+    assert (tmp_path / NAME).read_bytes() == kept
 
 
 def test_a_run_that_cannot_be_saved_or_does_not_fit_says_so_and_leaves_no_mark(tmp_path):

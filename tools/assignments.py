@@ -61,18 +61,6 @@ def release(folder: Path, lessons: list[Source]) -> None:
         done = nbgrader(folder, "generate_assignment", name, "--force", "--create")
         if done.returncode:
             raise Failed(f"nbgrader makes no assignment of {name}:\n{done.stderr.strip()}")
-    forgetful(folder)
-
-
-def forgetful(folder: Path) -> None:
-    """FOLDER/blank.db, the gradebook without learners: what a container may see."""
-    from nbgrader.api import Gradebook
-
-    blank = folder / "blank.db"
-    shutil.copyfile(folder / "gradebook.db", blank)
-    with Gradebook(f"sqlite:///{blank}", "minimagen") as book:
-        for student in book.students:
-            book.remove_student(student.id)
 
 
 def answers(source: Source) -> set[str]:

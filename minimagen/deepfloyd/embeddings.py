@@ -1,6 +1,7 @@
 """Sentences that were encoded before: T5-XXL reads them once, is freed, and the networks have the memory to themselves.
 
-text = deepfloyd.embed(prompts, mi.TextEncoder.from_pretrained("DeepFloyd/IF-I-M-v1.0"))
+t5 = mi.TextEncoder.from_pretrained("DeepFloyd/IF-I-M-v1.0", clean=mi.clean_caption)       # IF reads what this leaves
+text = deepfloyd.embed(prompts, t5)
 text.save("prompts.safetensors")                                   # perhaps on another machine
 imagen = mi.Imagen.from_pretrained("DeepFloyd/IF-I-M-v1.0", text="prompts.safetensors")
 """

@@ -175,7 +175,7 @@ def score_bytes(
     width = torch.empty(0, dtype=dtype).element_size()
     largest = 0
     for i, (kind, channels) in enumerate(zip(config.attention, config.channels)):
-        places = (config.size // 2**i) ** 2
+        places = (config.size // (config.fold * 2 ** sum(config.halves(j) for j in range(i + 1)))) ** 2
         keys = (places if "self" in kind else 0) + (tokens if "text" in kind else 0)
         heads = {"stored": batch * channels // config.head_dim, "sliced": batch, "fused": 0}[attention]
         largest = max(largest, heads * places * keys * width)

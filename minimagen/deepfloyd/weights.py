@@ -38,6 +38,23 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {"eta": 0.0},
     "DPMSolverMultistepScheduler": {"solver": "dpm++2m"},
 }
+# Of what else a scheduler may be told, the values that we sample by; the first is diffusers' default.
+TOLD: dict[str, dict[str, tuple]] = {
+    "": {"steps_offset": (0,), "rescale_betas_zero_snr": (False,)},
+    "DDPMScheduler": {"variance_type": ("fixed_small", "fixed_small_log", "learned_range")},
+    "DDIMScheduler": {"set_alpha_to_one": (True,)},
+    "DPMSolverMultistepScheduler": {
+        "timestep_spacing": ("trailing",),
+        "final_sigmas_type": ("zero",),
+        "solver_order": (2,),
+        "algorithm_type": ("dpmsolver++",),
+        "solver_type": ("midpoint",),
+        "use_karras_sigmas": (False, None),
+        "use_exponential_sigmas": (False, None),
+        "use_beta_sigmas": (False, None),
+        "use_lu_lambdas": (False, None),
+    },
+}
 HABITS: dict[bool, dict[str, Any]] = {
     False: {"steps": 100, "guidance": 7.0},
     True: {"steps": 50, "guidance": 4.0, "aug": 0.25},
@@ -106,12 +123,15 @@ def settings_of(source: Source, config: UNetConfig) -> dict[str, Any]:
     """How diffusers' scheduler says that a network is sampled, as fields of a `Stage`, `schedule` and `prediction`."""
     c = source.json("scheduler/scheduler_config.json")
     kind, spacing = c.get("_class_name", "DDPMScheduler"), c.get("timestep_spacing", "leading")
+    told = TOLD[""] | TOLD.get(kind, {})
+    if not c.get("thresholding", False) and c.get("clip_sample", True) and kind != "DPMSolverMultistepScheduler":
+        told |= {"clip_sample_range": (1.0,)}
     for wrong, what in (
         (kind not in SOLVERS, f"a {kind}"),
         (c.get("num_train_timesteps", STEPS) != STEPS, f"{c.get('num_train_timesteps')} training steps"),
         (c.get("prediction_type", "epsilon") not in PREDICTION, f"the prediction {c.get('prediction_type')!r}"),
         (spacing not in ("leading", "trailing"), f"{spacing} timesteps"),
-        (c.get("steps_offset", 0) != 0, "shifted timesteps"),
+        *((c.get(name, known[0]) not in known, f"{name} {c.get(name)!r}") for name, known in told.items()),
     ):
         if wrong:
             raise ValueError(f"{source.name} is not sampled as DeepFloyd IF is: its scheduler has {what}")
