@@ -45,6 +45,7 @@ PROMPTS = (
     "a pink pyramid against a sunset sky",
     "two black cubes and a large yellow ring on grass",
 )
+COLUMNS = 6  # of the grid that they fill
 
 
 def show(
@@ -69,7 +70,7 @@ def drawn(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) ->
     *_, last = stage.sample(text(prompts), text([""]), generator=generators(0, range(len(prompts))))
     x = last.z.float().clamp(-1, 1).cpu()
     numbers = {"mean": float(x.mean()), "spread": float(x.std())}
-    return grid(x, 6), numbers | (score(stage, prompts, x) if score is not None else {})
+    return grid(x, COLUMNS), numbers | (score(stage, prompts, x) if score is not None else {})
 
 
 def enlarged(stage: Stage, text: Callable[[list[str]], Text], score: Any = None) -> tuple[Tensor, dict[str, float]]:

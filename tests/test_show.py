@@ -223,8 +223,9 @@ def test_moving_a_slider_draws_anew():
 
     explorer = show.explore(counted, t=(0.0, 1.0, 0.1, 0.5))
     first = explorer.image.value
+    assert 'aria-label="t = 0.50, a, True"' in explorer.told.value
     explorer.controls["t"].value = 0.9
-    assert explorer.figure.caption == "t = 0.90, a, True"
+    assert explorer.figure.caption == "t = 0.90, a, True" and 'aria-label="t = 0.90, a, True"' in explorer.told.value
     assert explorer.image.value != first and bytes(explorer.image.value).startswith(b"\x89PNG")
     explorer.controls["t"].value = 0.5
     assert explorer.image.value == first
@@ -245,10 +246,11 @@ def test_controls_are_what_one_expects():
 
 def test_a_widget_leaves_a_still_figure_and_steady_words():
     bundles = [show.explore(draw, t=(0.0, 1.0, 0.1, 0.5))._repr_mimebundle_() for _ in range(2)]
-    for data in bundles:
+    for data, about in bundles:
+        assert about == draw()._repr_mimebundle_()[1], "and what it shows, for those who hear the page"
         assert set(data) == {"text/plain", "image/png", "application/vnd.jupyter.widget-view+json"}
         assert data["text/plain"] == "Figure to play with (t): t = 0.50, a, True"
-    assert bundles[0]["image/png"] == bundles[1]["image/png"] == draw()._repr_mimebundle_()[0]["image/png"]
+    assert bundles[0][0]["image/png"] == bundles[1][0]["image/png"] == draw()._repr_mimebundle_()[0]["image/png"]
 
 
 def test_errors_in_a_widget_are_seen_and_pass():
@@ -266,12 +268,12 @@ def test_errors_in_a_widget_are_seen_and_pass():
 
 def test_a_film_winds_and_plays():
     film = show.film(iter(taken(5)), caption="a film")
-    assert film.controls["step"].value == 2 and film.figure.axes[0].get_title() == "z at t = 0.40"
-    film.controls["step"].value = 0
+    assert film.controls["step"].value == 3 and film.figure.axes[0].get_title() == "z at t = 0.40"
+    film.controls["step"].value = 1
     assert film.figure.axes[0].get_title() == "z at t = 0.80"
     play = film.children[0].children[0]
-    play.value = 3
-    assert film.controls["step"].value == 3 and film.figure.axes[1].get_title() == "x̂, step 4"
+    play.value = 4
+    assert film.controls["step"].value == 4 and film.figure.axes[1].get_title() == "x̂, step 4"
 
 
 def test_progress_counts_and_stays_quiet(capsys):

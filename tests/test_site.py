@@ -110,10 +110,11 @@ def test_a_page_is_made_of_a_lesson():
         new("x", metadata={"jupyter": {"source_hidden": True}}),
         new("y", outputs=[picture]),
     ]
-    text, answer, figure = site.page(nbformat.v4.new_notebook(cells=cells), {"01_a", "02_b"}).cells
+    text, answer, figure, still = site.page(nbformat.v4.new_notebook(cells=cells), {"01_a", "02_b"}).cells
     assert text.source == '<a href="exercises/01_a.ipynb" download>do it</a> · [next](02_b.ipynb) · later'
     assert answer.metadata["tags"] == ["hide-input"]
     assert figure.metadata["mystnb"] == {"image": {"alt": "a cube, noisy"}}
+    assert still.source == site.STILL
 
 
 def test_a_fault_leaves_the_old_site(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from minimagen import files
+from minimagen.samples import COLUMNS, PROMPTS
 from tools.editions import ROOT
 from tools.places import filled
 
@@ -59,6 +60,12 @@ def scores(name: str, kinds: tuple[str, ...] = ("categories", "questions")) -> s
         for row in told[kind]
     ]
     return table(["", "pictures", "right", "95 % interval", "judge on true renders"], rows)
+
+
+def samples() -> str:
+    """What was asked for in the picture above it, row by row."""
+    rows = [PROMPTS[i : i + COLUMNS] for i in range(0, len(PROMPTS), COLUMNS)]
+    return "".join(f"{n}. {'; '.join(row)}\n" for n, row in enumerate(rows, 1))
 
 
 def drawbench() -> str:
@@ -171,7 +178,7 @@ def hashes() -> str:
 
 
 def current(page: str) -> str:
-    makers = (drawbench, suites, enlarged, looks, captions, enlarging, encoders, judge, hashes)
+    makers = (samples, drawbench, suites, enlarged, looks, captions, enlarging, encoders, judge, hashes)
     return filled(page, {maker.__name__: maker for maker in makers})
 
 

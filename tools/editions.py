@@ -274,7 +274,7 @@ def _announced(text: str, name: str, kind: str, source: Source) -> str:
     if "<details>" not in text:
         raise ValueError(f"the exercise {name} has no hints that unfold (<details>)")
     place = f"Exercise {source.exercises.index(name) + 1} of {len(source.exercises)}"
-    facts = f"*{place} · {LEVELS[e.level]} · about {e.minutes} minutes · {e.points} points*"
+    facts = f"*{place} · {LEVELS[e.level]} · about {e.minutes} minutes · {e.points} point{'s' * (e.points > 1)}*"
     answer = {
         "lesson": "*The answer is folded into the next cell: click its bar to see it.*",
         "learner": f"*Done, or stuck? The [lesson](../{source.name}.ipynb) has an answer.*",

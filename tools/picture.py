@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from minimagen.cascade import Imagen, to_pil  # noqa: E402
 from minimagen.files import atomic  # noqa: E402
-from minimagen.samples import PROMPTS  # noqa: E402
+from minimagen.samples import COLUMNS, PROMPTS  # noqa: E402
 from minimagen.toyland.compose import random_scene  # noqa: E402
 from minimagen.toyland.render import render  # noqa: E402
 
@@ -22,10 +22,11 @@ SEEDS = (2, 7, 12, 10, 8, 16, 5, 23)  # a word, a pattern, on top of, glass, cou
 
 
 def sheet(tiles: list[Image.Image], edge: int, columns: int, name: str, **how) -> None:
-    """docs/name, of tiles brought to edge × edge pixels."""
-    page = Image.new("RGB", (columns * edge, len(tiles) // columns * edge))
+    """docs/name, of tiles brought to edge × edge pixels, with a white line between them."""
+    pitch = edge + 2
+    page = Image.new("RGB", (columns * pitch - 2, len(tiles) // columns * pitch - 2), "white")
     for i, tile in enumerate(tiles):
-        page.paste(tile.resize((edge, edge)), (i % columns * edge, i // columns * edge))
+        page.paste(tile.resize((edge, edge)), (i % columns * pitch, i // columns * pitch))
     with atomic(ROOT / "docs" / name) as temporary:
         page.save(temporary, **how)
 
@@ -34,4 +35,4 @@ if __name__ == "__main__":
     scenes = [to_pil(render([random_scene(seed)], 400))[0] for seed in SEEDS]
     sheet(scenes, 200, 4, "toyland.png", format="PNG", optimize=True)
     drawn = Imagen.from_pretrained(stages=(64, 256)).draw(list(PROMPTS), seed=0)
-    sheet(drawn, 128, 6, "samples.jpg", format="JPEG", quality=88)
+    sheet(drawn, 128, COLUMNS, "samples.jpg", format="JPEG", quality=88)

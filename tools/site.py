@@ -26,6 +26,7 @@ PAGES = ROOT / "docs" / "site"
 MATHJAX = "sphinx-mathjax-offline"
 LINK = re.compile(r"\[([^\]]+)\]\((?:exercises/)?(\d\d_\w+)\.ipynb\)")
 EXERCISES = re.compile(r"\[([^\]]+)\]\((exercises/[^)]+\.ipynb)\)")
+STILL = "*(A still of a figure that has dials or a play button in JupyterLab.)*"
 INDEX = """\
 # minimagen
 
@@ -64,9 +65,11 @@ class Failed(Exception):
 def page(nb: NotebookNode, lessons: set[str]) -> NotebookNode:
     """A lesson as a page: answers folded, figures described, and the exercises as a file to download.
 
-    Of links to other lessons only those stay whose lesson is a page too.
+    Of links to other lessons only those stay whose lesson is a page too. What only JupyterLab can move is said to.
     """
+    cells = []
     for cell in nb.cells:
+        cells.append(cell)
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         if cell.cell_type == "markdown":
@@ -76,6 +79,9 @@ def page(nb: NotebookNode, lessons: set[str]) -> NotebookNode:
         figures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         if len(figures) == 1 and (said := figures[0].data.get("text/plain")):
             cell.metadata["mystnb"] = {"image": {"alt": re.sub(r"^Figure[^:]*: ", "", said)}}
+            if said.startswith("Figure to play with"):
+                cells.append(nbformat.v4.new_markdown_cell(STILL, id=f"{cell.id}-still"))
+    nb.cells = cells
     return nb
 
 

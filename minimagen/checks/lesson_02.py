@@ -167,9 +167,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor) -> Tenso
 
 
 def readings(generator: torch.Generator) -> list[Case]:
-    def case(about: str, lengths: list[int], heads: int, width: int) -> Case:
-        length = max(lengths)
-        q, k, v = (torch.randn(len(lengths), heads, length, width, generator=generator) for _ in range(3))
+    def case(about: str, lengths: list[int], heads: int, width: int, taken: int | None = None) -> Case:
+        length, widths = max(lengths), (width, width, taken or width)
+        q, k, v = (torch.randn(len(lengths), heads, length, d, generator=generator) for d in widths)
         bias = torch.randn(1, heads, length, length, generator=generator)
         mask = torch.arange(length) < torch.tensor(lengths)[:, None]
         return Case(about, (0.7 * q, k, v, bias, mask))
@@ -178,6 +178,7 @@ def readings(generator: torch.Generator) -> list[Case]:
         case("two sentences, of 6 and of 3 tokens, two heads", [6, 3], 2, 8),
         case("one sentence without padding", [5], 3, 4),
         case("as many sentences as heads and as tokens", [4, 2, 3, 4], 4, 4),
+        case("values that are wider than the keys", [3, 5], 2, 4, 7),
     ]
 
 

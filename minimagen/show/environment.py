@@ -80,11 +80,12 @@ def environment() -> Environment:
 def _machine() -> Sequence[Finding]:
     python, cuda = platform.python_version(), torch.cuda.is_available()
     new = tuple(map(int, platform.python_version_tuple()[:2])) >= (3, 11)
-    where = f"on {torch.cuda.get_device_name(0)}" if cuda else f"on {torch.get_num_threads()} processor threads"
+    threads = torch.get_num_threads()
+    where = torch.cuda.get_device_name(0) if cuda else f"{threads} processor thread{'s' * (threads > 1)}"
     free = memory.available(torch.device("cpu"))
     return (
         Finding("Python", python, new, "minimagen needs 3.11 or later"),
-        Finding("PyTorch", f"{torch.__version__}, {where}"),
+        Finding("PyTorch", f"{torch.__version__}, on {where}"),
         Finding("memory", f"{memory.gb(free)} free", free > 2e9, "close what you can: some lessons need 2 GB"),
         Finding("minimagen", f"{__version__}, Toyland version {WORLD_VERSION}"),
     )
@@ -112,5 +113,5 @@ def _library(name: str) -> Finding:
 def _other() -> Finding:
     """The unrelated package of the same name, which must not be here."""
     if (cure := resources.other_minimagen()) is None:
-        return Finding("the other `minimagen`", "not installed, and so not in the way")
-    return Finding("the other `minimagen`", "installed", False, cure)
+        return Finding("the other minimagen", "not installed, and so not in the way")
+    return Finding("the other minimagen", "installed", False, cure)

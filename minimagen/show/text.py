@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from .frame import COLORS, Figure, page, styled
@@ -73,15 +74,21 @@ def words(
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for ax, (name, (embeddings, texts, colors)) in zip(axes, maps.items()):
         x, y = plane(embeddings).T.tolist()
-        for px, py, text, color in zip(x, y, texts, colors):
-            known = text in strong
-            ax.plot(px, py, "s" if known else "o", color=color, markersize=13 if known else 8, markeredgecolor="black")
-        names = [text for text in texts if text in strong]
-        for text in names:
-            i = list(texts).index(text)
-            ax.annotate(
-                text, (x[i], y[i]), (0, 9), textcoords="offset points", ha="center", fontweight="bold", bbox=PAPER
+        homes = [i for i, text in enumerate(texts) if text in strong]
+        width, height = max(x) - min(x), max(y) - min(y)
+        for i, color in enumerate(colors):
+            for home in homes:
+                if i not in homes and colors[home] == color:  # whose it is, also for those who tell no red from green
+                    ax.plot([x[i], x[home]], [y[i], y[home]], color=color, linewidth=1.2, zorder=1)
+            size = 13 if i in homes else 8
+            ax.plot(x[i], y[i], "s" if i in homes else "o", color=color, markersize=size, markeredgecolor="black")
+        for n, i in enumerate(homes):
+            met = any(abs(x[i] - x[j]) < 0.15 * width and abs(y[i] - y[j]) < 0.06 * height for j in homes[:n])
+            below = {"xytext": (0, -10), "va": "top"} if met else {"xytext": (0, 9)}
+            text = ax.annotate(
+                texts[i], (x[i], y[i]), textcoords="offset points", ha="center", fontweight="bold", zorder=4, **below
             )
+            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         ax.margins(0.12)
         ax.set(title=name, xticks=[], yticks=[])
         ax.spines[["top", "right"]].set_visible(True)
@@ -106,8 +113,10 @@ def groups(
         at = torch.arange(len(names)) + (s - (len(values) - 1) / 2) * width
         color, hatch = COLORS[s % len(COLORS)], HATCHES[s % len(HATCHES)]
         ax.bar(at, list(bars.values()), 0.92 * width, color=color, hatch=hatch, edgecolor="white", label=series)
-        for place, value in zip(at.tolist(), bars.values()):
-            ax.annotate(f"{value:.0%}", (place, value), (0, 3), textcoords="offset points", ha="center", bbox=PAPER)
+        for place, (group, value) in zip(at.tolist(), bars.items()):
+            line = level[1].get(group, 0.0) if level is not None else 0.0
+            top = line if value <= line < value + 0.1 else value  # the number stands above a line that would cross it
+            ax.annotate(f"{value:.0%}", (place, top), (0, 3), textcoords="offset points", ha="center", bbox=PAPER)
     if level is not None:
         here = [names.index(group) for group in level[1]]
         ends = [place - 0.47 for place in here], [place + 0.47 for place in here]

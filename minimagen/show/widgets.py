@@ -30,12 +30,16 @@ class Explorer(w.VBox):
         self.draw, self.controls = draw, controls
         self.image = w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
         self.message = w.HTML()
+        self.told = w.HTML(
+            layout=w.Layout(height="0", margin="0")
+        )  # the figure's caption for those who hear the page: a widget's image has no text
         self._drawn: dict[tuple, tuple[Figure, bytes]] = {}  # what was drawn once comes back at once
         self.figure = Figure()
         for control in controls.values():
             control.observe(self._moved, names="value")
         self._moved()
-        super().__init__([w.HBox([*top, *controls.values()]), self.image, self.message])
+        row = w.HBox([*top, *controls.values()], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([row, self.image, self.told, self.message])
 
     def _moved(self, _change: Any = None) -> None:
         values = {name: control.value for name, control in self.controls.items()}
@@ -46,6 +50,7 @@ class Explorer(w.VBox):
                 self._drawn[key] = figure, figure.png()
             self.figure, self.image.value = self._drawn[key]
             self.message.value = ""
+            self.told.value = f'<span role="img" aria-label="{html.escape(self.figure.caption)}"></span>'
         except Exception as error:  # a widget's errors appear nowhere else
             self.message.value = f"<b>{html.escape(f'{type(error).__name__}: {error}')}</b>"
 
@@ -55,8 +60,8 @@ class Explorer(w.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         data = super()._repr_mimebundle_(**options)
-        still, _ = self.figure._repr_mimebundle_()
-        return {**(data or {}), "image/png": still["image/png"], "text/plain": repr(self)}
+        still, about = self.figure._repr_mimebundle_()
+        return {**(data or {}), "image/png": still["image/png"], "text/plain": repr(self)}, about
 
 
 def explore(draw: Callable[..., Figure], **controls: Any) -> Explorer:
@@ -69,19 +74,19 @@ def explore(draw: Callable[..., Figure], **controls: Any) -> Explorer:
 
 
 def _control(name: str, control: Any) -> w.Widget:
-    label = name.replace("_", " ")
+    label = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
     if isinstance(control, w.Widget):
         return control
     if isinstance(control, bool):
-        return w.Checkbox(control, description=label)
+        return w.Checkbox(control, **label)
     if isinstance(control, str):
-        return w.Text(control, description=label, continuous_update=False)
+        return w.Text(control, **label, continuous_update=False, layout=w.Layout(width="30em"))
     if isinstance(control, list):
-        return w.Dropdown(options=control, value=control[0], description=label)
+        return w.Dropdown(options=control, value=control[0], **label)
     if isinstance(control, tuple) and len(control) == 4:
         low, high, step, value = control
         kind = w.IntSlider if all(isinstance(v, int) for v in control) else w.FloatSlider
-        return kind(value, min=low, max=high, step=step, description=label, layout=w.Layout(width="26em"))
+        return kind(value, min=low, max=high, step=step, **label, layout=w.Layout(width="26em"))
     raise ValueError(
         f"{name}={control!r} is no control: give (low, high, step, value), a list of choices, a string or a bool"
     )
@@ -90,15 +95,15 @@ def _control(name: str, control: Any) -> w.Widget:
 def film(taken: Sequence[Step], *, picture: int = 0, caption: str = "") -> Explorer:
     """The steps of a sampler as a film, with a button to play and a slider to wind: z at the left, x̂ at the right."""
     taken = list(taken)
-    last = len(taken) - 1
+    count = len(taken)
 
     def frame(step: int) -> Figure:
-        s = taken[step]
+        s = taken[step - 1]
         titles = [f"z at t = {s.t:.2f}", f"x̂, step {s.index + 1}"]
         return strip({"": [s.z[picture], s.x[picture]]}, titles, caption=caption, width=6.0)
 
-    slider = w.IntSlider(last // 2, min=0, max=last, description="step")
-    play = w.Play(value=last // 2, min=0, max=last, interval=150, show_repeat=False)
+    slider = w.IntSlider((count + 1) // 2, min=1, max=count, description="step")
+    play = w.Play(value=(count + 1) // 2, min=1, max=count, interval=150, show_repeat=False)
     w.link((play, "value"), (slider, "value"))
     return Explorer(frame, {"step": slider}, top=[play])
 
