@@ -11,7 +11,7 @@ from PIL import Image
 
 import minimagen as mi
 from minimagen.cascade import Imagen, Stage, from_pil, to_pil
-from minimagen.conditioning import Text, augment
+from minimagen.conditioning import Text, augment, upsample
 from minimagen.denoiser import Denoiser, guide
 from minimagen.sampler import ddim
 from minimagen.schedule import CosineSchedule, LinearSchedule, ShiftedSchedule, TableSchedule
@@ -76,6 +76,13 @@ def test_overrides_are_the_first_stages_or_one_each():
         next(imagen.stream("a cube", steps=[1, 2, 3]))
 
 
+def test_outside_a_stages_interval_there_is_no_guidance():
+    imagen = cascade()
+    plain = pixels(imagen.draw("a cube", size=16, guidance=1.0))
+    assert torch.equal(pixels(imagen.draw("a cube", size=16, interval=(2.0, 3.0))), plain)
+    assert not torch.equal(pixels(imagen.draw("a cube", size=16, interval=(0.5, 1.0))), plain)
+
+
 def test_guide_then_threshold_then_step_and_augment_before_all():
     """One's own functions take the package's place everywhere, and in this order."""
     calls = []
@@ -104,6 +111,13 @@ def test_what_a_replaced_function_returns_is_what_is_drawn():
     imagen = cascade()
     imagen.stages[1] = replace(imagen.stages[1], step=lambda z, x, *rest: torch.full_like(z, 0.25))
     assert pixels(imagen.draw("a cube")).sub(0.25).abs().max() < 0.01
+
+
+def test_what_is_enlarged_is_a_picture_in_range():
+    imagen, seen = cascade(threshold=None), []
+    imagen.stages[1] = replace(imagen.stages[1], upsample=lambda x, size: seen.append(x) or upsample(x, size))
+    drawn = [step.z for step in imagen.stream("a cube") if step.stage == 0][-1]
+    assert float(drawn.abs().max()) > 1 and torch.equal(seen[0], drawn.clamp(-1, 1))
 
 
 def test_the_low_res_picture_is_augmented_once_for_all_steps_and_both_halves():
@@ -246,9 +260,20 @@ def saved_stage(**options):
     return Stage(Denoiser(tiny(), schedule, "v", 0.2), 16, about={"steps": 3}, **settings)
 
 
-@pytest.mark.parametrize("threshold", [None, mi.Static(), mi.Dynamic(0.9, 1.5)])
-def test_a_stage_comes_back_as_it_was(tmp_path, threshold):
-    stage = saved_stage(threshold=threshold)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threshold": None},
+        {"threshold": mi.Static()},
+        {"threshold": mi.Dynamic(0.9, 1.5)},
+        {"eta": 0.5},
+        {"solver": "dpm++2m"},
+        {"aug": 0.1},
+    ],
+    ids=str,
+)
+def test_a_stage_comes_back_as_it_was(tmp_path, options):
+    stage = saved_stage(**options)
     stage.save_pretrained(tmp_path / "unet_16")
     again = Stage.from_pretrained(tmp_path / "unet_16")
     assert replace(again, denoiser=stage.denoiser) == stage and again.about == {"steps": 3}

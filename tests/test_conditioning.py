@@ -55,6 +55,12 @@ def test_with_a_generator_each_a_picture_does_not_depend_on_its_batch(split):
     assert torch.equal(whole, torch.cat(parts))
 
 
+@pytest.mark.parametrize("generators", [seeded, lambda: [seeded(0), seeded(1)]], ids=["one", "one each"])
+def test_the_noise_is_drawn_in_float32_whatever_it_is_wanted_in(generators):
+    z = torch.zeros(2, 3, 8, 8)
+    assert torch.equal(noise_like(z.double(), generators()), noise_like(z, generators()).double())
+
+
 def test_too_few_generators_are_refused():
     with pytest.raises(ValueError, match="2 random generators for 3 pictures"):
         noise_like(torch.zeros(3, 3, 4, 4), [seeded(), seeded()])
@@ -78,6 +84,7 @@ def text(batch=2, mask=True):
 def test_a_batch_is_cut_and_joined_and_moved():
     cond = Cond(text(), torch.zeros(2, 3, 4, 4), torch.tensor([0.1, 0.2]))
     assert len(cond) == 2 and len(cond[0]) == 1 and torch.equal(cond[1].aug, torch.tensor([0.2]))
+    assert torch.equal(cond[-1].aug, cond[1].aug)
     again = Cond.cat([cond[0], cond[1]])
     assert torch.equal(again.text.tokens, cond.text.tokens) and torch.equal(again.aug, cond.aug)
     half = cond.to(torch.bfloat16)

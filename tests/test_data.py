@@ -119,6 +119,7 @@ def test_a_cache_computes_each_item_once_and_captions_it_anew_each_round(tmp_pat
         assert item["captions"] == [f"{i} {x}" for x in "abc"]
         assert item["origin"].tolist() == [i, 4]
         said.setdefault(i, set()).add(item["caption"])
+    assert {item["caption"].split()[1] for item in first} == set("abc")  # a run may see no second round
     assert all(len(captions) == 3 for captions in said.values())  # three rounds, three captions of every picture
     assert torch.allclose(second[0]["image"], source[number(second[0])]["image"], atol=1 / 255 + 1e-6)
 
@@ -358,6 +359,13 @@ def test_shards_stream_pictures_and_captions(tmp_path):
         next(batches(shards([str(tmp_path / "000.tar")], 4), 6))
 
 
+def test_the_order_of_a_stream_follows_its_seed(tmp_path):
+    for k in range(8):
+        shard(tmp_path / f"{k}.tar", [(f"{k}.png", png("red")), (f"{k}.txt", str(k).encode())])
+    orders = ["".join(i["caption"] for i in shards(str(tmp_path / "*.tar"), 4, seed=seed)) for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
+
+
 def test_what_is_transparent_is_white_in_a_shard_as_in_a_folder(tmp_path):
     buffer = io.BytesIO()
     Image.new("LA", (4, 4), (0, 0)).save(buffer, "png")
@@ -462,6 +470,15 @@ def test_the_small_picture_is_the_same_view_rendered_small(tmp_path):
     assert collate([source[0], source[1]])["low"].shape == (2, 3, 8, 8)
     assert "low" not in ToylandImages(64, crop=32)[0]
     assert "factor" in source.about and "factor" not in ToylandImages(64).about
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"split": "heldout"}, {"captions": 2}, {"crop": 16}, {"factor": 2}], ids=str
+)
+def test_a_cache_of_other_pictures_of_toyland_is_refused(tmp_path, other):
+    Cached(ToylandImages(32), tmp_path, 1)
+    with pytest.raises(ValueError, match="is a cache of"):
+        Cached(ToylandImages(32, **other), tmp_path, 1)
 
 
 def test_data_reexports_the_cache():

@@ -489,6 +489,19 @@ def test_the_x4_upscaler_enlarges_each_picture_by_its_own_noise(folders):
         deepfloyd.upscale_x4(small, ["a"] * 3, pipe)
 
 
+def test_every_setting_reaches_the_x4_upscaler():
+    calls, settings = [], {"num_inference_steps": 3, "guidance_scale": 2.0, "noise_level": 50}
+
+    def pipe(**told):
+        calls.append(told)
+        return SimpleNamespace(images=[None])
+
+    for seed in (0, 7):
+        deepfloyd.upscale_x4(torch.zeros(1, 3, 8, 8), "a", pipe, seed=seed, steps=3, guidance=2.0, noise_level=50)
+    assert all(settings.items() <= told.items() for told in calls)
+    assert calls[0]["generator"].initial_seed() != calls[1]["generator"].initial_seed()
+
+
 def test_times_and_augmentation_are_ifs():
     scheduler = diffusers.DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
     for steps in (1, 27, 50, 100):

@@ -125,6 +125,14 @@ def test_a_silent_residual_network_is_the_best_linear_guess(level):
         assert error == pytest.approx(1 / (1 / from_low + alpha**2 / sigma**2), rel=0.1)
 
 
+def test_each_pictures_own_level_decides_how_much_noise_is_taken_out():
+    denoiser, z, u = Denoiser(Small(enlarges=True), COSINE, "residual"), pictures(), pictures(seed=1)
+    levels = torch.tensor([0.0, 0.5])
+    both = denoiser(z, 0.5, Cond(low_res=u, aug=levels)).x
+    alone = denoiser(z[1:], 0.5, Cond(low_res=u[1:], aug=levels[1:])).x
+    torch.testing.assert_close(both[1:], alone)
+
+
 def test_what_the_guess_supposes_of_enlarged_pictures_is_so():
     u, noise = enlarged_pictures(), torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     assert smooth(noise[..., :32]).shape == noise[..., :32].shape
@@ -252,6 +260,11 @@ def test_guidance_without_a_null_text_says_so():
         Guided(Denoiser(Small(), COSINE), 3.0)(pictures(), 0.5, Cond(text()))
     with pytest.raises(ValueError, match="guidance prepares both texts itself"):
         Guided(Denoiser(Small(), COSINE), 3.0, text(1))(pictures(), 0.5, Cond(PreparedText(None)))
+
+
+def test_what_reads_no_text_is_not_guided():
+    denoiser, z = Denoiser(Small(), COSINE), pictures()
+    assert torch.equal(Guided(denoiser, 3.0)(z, 0.5, Cond()).x, denoiser(z, 0.5, Cond()).x)
 
 
 # Thresholding

@@ -28,7 +28,7 @@ from minimagen.toyland.prompts import Prompt, edits
 from minimagen.toyland.sample import sample_scenes, write_sample
 from minimagen.toyland.scene import COLORS, Scene, Thing
 from minimagen.toyland.scoring import alignment, legal, score
-from minimagen.toyland.sources import prompts_of
+from minimagen.toyland.sources import draw_of, prompts_of
 
 evaluation = importlib.import_module("minimagen.toyland.evaluate")
 evaluate = evaluation.evaluate
@@ -243,6 +243,12 @@ def test_what_belongs_together_counts_once():
     naive = stats.bootstrap([v for v in values for _ in range(4)])
     assert naive.high - naive.low < 0.6 * (repeated.high - repeated.low)  # the four copies are no news
     assert stats.bootstrap(values) == alone
+
+
+def test_groups_of_several_sizes_count_by_their_values():
+    """One group of fifty and fifty of one: the interval lies around the mean of values, not of groups."""
+    e = stats.bootstrap([0.0] * 50 + [1.0] * 50, [0] * 50 + list(range(1, 51)))
+    assert e.low <= e.mean <= e.high and e.low < 0.55
 
 
 def test_all_right_is_not_certainty():
@@ -475,6 +481,17 @@ def test_an_imagen_and_a_pipeline_are_drawn_from(known):
     first = evaluate(Imagen(), text, pictures=2, seed=3, size=64, judge=known, guidance=4.0)
     second = evaluate(Pipeline(), text, pictures=2, judge=known, num_inference_steps=5)
     assert first.alignment.mean == second.alignment.mean == 1.0
+
+
+def test_no_two_calls_of_a_pipeline_share_their_noise():
+    class Pipeline:
+        components: dict = {}
+
+        def __call__(self, prompt, generator):
+            return type("Output", (), {"images": [g.initial_seed() for g in generator]})
+
+    draw = draw_of(Pipeline(), None, {})
+    assert len({seed for call in (0, 1) for seed in draw(["a"] * 16, 4, call)}) == 2 * 64  # as evaluate asks
 
 
 def test_the_page_shows_words_as_words(known):

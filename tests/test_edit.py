@@ -177,6 +177,7 @@ def test_what_is_wrong_beside_the_mask_leaves_no_seam():
 def test_masks_are_read_as_white_is_repaint_and_refused_when_not_square():
     white = Image.fromarray(LEFT.astype(np.uint8) * 255)
     assert torch.equal(as_mask(white), as_mask(LEFT)) and float(as_mask(white).mean()) == 0.5
+    assert [float(as_mask(Image.new("L", (4, 4), grey)).mean()) for grey in (127, 128)] == [0, 1]
     with pytest.raises(ValueError, match="square mask"):
         as_mask(np.zeros((3, 4)))
 
@@ -210,7 +211,7 @@ def test_a_panorama_grows_at_its_ends_and_keeps_its_sides():
         outpaint(cascade(), wide, "a cube", top=0.5)
 
 
-def test_masks_and_pictures_of_bytes_are_refused_by_name():
+def test_masks_and_pictures_of_bytes_and_beyond_the_range_are_refused_by_name():
     with pytest.raises(ValueError, match="repaint > 127"):
         inpaint(cascade(), picture(), np.full((32, 32), 255, dtype=np.uint8), "a cube")
     with pytest.raises(ValueError, match="repaint > 127"):
@@ -218,6 +219,8 @@ def test_masks_and_pictures_of_bytes_are_refused_by_name():
     for change in (vary, lambda *a: inpaint(*a[:2], np.ones((32, 32), bool), a[2])):
         with pytest.raises(ValueError, match="floats in"):
             change(cascade(), torch.zeros(3, 32, 32, dtype=torch.uint8), "a cube")
+        with pytest.raises(ValueError, match="these reach 2.5"):
+            change(cascade(), torch.full((3, 32, 32), 2.5), "a cube")
         with pytest.raises(ValueError, match="2 images for 1 pictures"):
             change(cascade(), [picture()] * 2, "a cube")
 

@@ -22,6 +22,7 @@ def wave(across, size=64):
 def test_detail_is_the_power_of_waves_that_the_small_picture_cannot_hold():
     coarse, fine = wave(8), wave(9)  # 64 px, a quarter of which holds eight periods and no more
     assert detail(coarse) == pytest.approx(0, abs=1e-9)
+    assert detail(fine) == pytest.approx(64**2 / 2 / (64**2 - 17**2), rel=1e-4)  # all but 17 × 17 waves are too fine
     assert detail(coarse + fine) == pytest.approx(float(detail(fine)))
     assert detail(2 * fine) == pytest.approx(4 * float(detail(fine)))  # power goes with the square
     assert detail(fine.mT) == pytest.approx(float(detail(fine)))

@@ -5,12 +5,13 @@ from dataclasses import replace
 import diffusers
 import pytest
 import torch
+from oracles import Small
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 import minimagen as mi
 from minimagen import deepfloyd, export
 from minimagen.cascade import Imagen, Stage, from_pil, generators, to_pil
-from minimagen.conditioning import noise_like
+from minimagen.conditioning import augment, noise_like
 from minimagen.denoiser import Denoiser
 from minimagen.schedule import CosineSchedule, ShiftedSchedule
 from minimagen.text import TextEncoder
@@ -169,6 +170,20 @@ def test_stage_two_enlarges_the_same_in_if_super_resolution_pipeline(text, predi
     ours = list(imagen.stream(PROMPTS, image=small, aug=0.251))[-1].z
     drawn = theirs(pipe, image=small, num_inference_steps=5, guidance_scale=2.0, noise_level=250)
     assert psnr(ours, drawn) > 40
+
+
+@pytest.mark.parametrize("noising, level", [(augment, 0.251), (deepfloyd.augment, 0.25)])
+def test_a_row_of_the_table_is_the_level_that_the_stage_was_told(noising, level):
+    told = []
+
+    class Watches(Small):
+        def forward(self, z, t, cond):
+            told.append(cond.aug)
+            return super().forward(z, t, cond)
+
+    stage = Stage(Denoiser(Watches(enlarges=True), CosineSchedule(), "v"), 8, augment=noising)
+    export.Enlarger(stage)(torch.zeros(1, 6, 8, 8), torch.tensor([500]), torch.zeros(1, 5, 8), torch.tensor([250]))
+    assert float(told[0]) == pytest.approx(level, abs=1e-6)
 
 
 def test_a_schedule_that_diffusers_has_no_name_for_is_told_by_its_betas():

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from minimagen.resources import data_folder
-from minimagen.toyland import camera, judge_check, judge_data
+from minimagen.toyland import camera, judge_check, judge_data, judge_training
 from minimagen.toyland.compose import random_scene
 from minimagen.toyland.judge import Judge, ReadThing, as_list, resize, spell, stacked
 from minimagen.toyland.judge_data import ATTRIBUTES, SETTING, Cache, heat_map, junk, targets, worn
@@ -129,6 +129,17 @@ def test_a_perfect_grid_is_read_perfectly():
                     assert a.box == pytest.approx(b.box, abs=2e-3)
                     assert a.place == pytest.approx(b.place, abs=2e-3)
                 assert reading.sign == pytest.approx(truth.sign, abs=2e-3)
+
+
+def test_a_picture_in_which_nothing_is_seen_is_not_readable():
+    class Sees(Oracle):
+        def forward(self, x):
+            grid, whole, raw = super().forward(x)
+            grid[:, HEADS["heat"]] = -9.0
+            return grid, whole, raw
+
+    (reading,) = Judge(Sees([random_scene(0)]))(torch.zeros(1, 3, 256, 256))
+    assert not reading.things and reading.word is None and not reading.readable
 
 
 def test_a_thing_is_on_top_where_a_stack_would_be_seen_and_on_the_floor_elsewhere():
@@ -339,6 +350,15 @@ def test_training_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
     (tmp_path / "whole" / "training.safetensors").unlink()
     with pytest.raises(ValueError, match="no run to go on with"):
         _train(tmp_path, "whole")
+
+
+def test_another_seed_meets_other_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge_data, "SHARD", 4)
+    seeds = []
+    monkeypatch.setattr(judge_training, "_train_step", lambda *told: seeds.append(told[5]) or {"loss": 0.0})
+    for seed in (1, 2):
+        _train(tmp_path, f"{seed}", seed=seed)
+    assert len(set(seeds)) == 2 * 4
 
 
 def test_training_asks_for_one_budget(tmp_path):

@@ -149,6 +149,11 @@ def test_a_point_of_the_base_counts_each_picture(bench):
     assert point["features"] != measure(bench, replace(setting, w=1.0))["features"]
 
 
+def test_a_captions_noise_depends_on_its_number_alone(bench):
+    both, alone = ([x for x, _ in claims.draw(bench, Setting(steps=1), which)][0] for which in ([0, 1], [1]))
+    torch.testing.assert_close(both[1:], alone)
+
+
 def test_enlarging_begins_from_the_true_from_the_drawn_and_from_plain_things(bench):
     bench.know(256, {"mean": [0.0] * 128, "axes": torch.eye(128)[:, : claims.DIRECTIONS].tolist()})
     bench._drawn = torch.zeros(2, 3, 64, 64)

@@ -227,6 +227,11 @@ def test_a_better_plan_would_not_fit():
     assert better and all(one.peak > 8e9 for one in better)
 
 
+def test_a_plan_counts_the_driver_while_t5_reads_too():
+    first = next(one for one in plans.candidates(16) if one.t5 == "first")
+    assert first.encoding == plans.DRIVER + memory.T5_XXL.bytes(torch.float16)
+
+
 def test_if_published_sizes():
     """4.3 B, 900 M, 400 M and 1.2 B parameters, as its page says."""
     billions = [deepfloyd.network_bytes(c, torch.float16) / 2e9 for c in (IF_I_XL, IF_I_L, IF_I_M, IF_II_L)]

@@ -347,6 +347,7 @@ def test_a_word_lights_the_picture_where_it_is_looked_at():
     p.draw()
     assert [name for name, _ in p.controls.words.options] == [NOWHERE, "a", "red", "cube"]
     p.controls.words.value = 1
+    assert "t = 0.50" in p.controls.words_says.value, "for a larger picture the first network is asked half way"
     late = p.controls.easel.veil
     p.controls.moment.value = 1
     early = p.controls.easel.veil

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimagen.conditioning import Text
-from minimagen.pretrain import Recipe, held_out_loss, main, pretrain, t5, token_loss
+from minimagen.pretrain import HELD_OUT, Recipe, held_out_loss, main, pretrain, t5, token_loss
 from minimagen.probes import Score, binding, embed, fit, letters, score, synonyms
 from minimagen.text import TextEncoder
 from minimagen.text_tasks import Examples, Tasks, corrupt, which_letter
@@ -171,6 +171,12 @@ def test_batches(tokenizers):
     assert torch.equal(again[2], source) and torch.equal(again[3], target)
 
 
+def test_no_batch_is_a_small_rest(tokenizers):
+    batches = Examples(CORPUS, tokenizers[0], Tasks(), seed=3).batches()
+    of_four_pools = itertools.takewhile(lambda batch: batch[0] < 4, batches)
+    assert min(source.numel() + target.numel() for _, _, source, target in of_four_pools) >= Tasks().batch / 2
+
+
 def test_a_letter_is_asked_for_by_its_place_and_a_place_by_its_letter():
     rng, kinds = random.Random(0), set()
     for _ in range(300):
@@ -196,6 +202,18 @@ def test_held_out_spans_are_asked_for_no_letter(tmp_path, monkeypatch):
     list(pretrain(tmp_path, CORPUS, steps=1, recipe=TINY))
     monkeypatch.setattr("minimagen.text_tasks.which_letter", lambda rng: pytest.fail("a letter was asked for"))
     held_out_loss(tmp_path, CORPUS, count=1)
+
+
+def test_what_is_held_out_no_training_reads(tmp_path):
+    list(pretrain(tmp_path, CORPUS, steps=1, recipe=TINY))
+    seeds = []
+
+    def watched(ask):
+        return lambda seed, n: seeds.append(seed) or ask(seed, n)
+
+    corpus = SimpleNamespace(sentences=watched(_sentences), pairs=watched(_pairs))
+    held_out_loss(tmp_path, corpus, count=1)
+    assert seeds and min(seeds) >= HELD_OUT << 40
 
 
 def test_loss_is_the_mean_over_real_tokens(tokenizers):

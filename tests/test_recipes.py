@@ -9,10 +9,10 @@ from PIL import Image
 
 from minimagen import recipes, samples
 from minimagen.cascade import Stage
-from minimagen.checkpoint import NAME
+from minimagen.checkpoint import NAME, counts
 from minimagen.conditioning import Cond, Text
 from minimagen.files import load_tensors
-from minimagen.recipes import CPU, GPU, cook, new_stage, recipe
+from minimagen.recipes import CPU, GPU, cook, new_data, new_stage, recipe
 from minimagen.samples import grid, psnr
 from minimagen.toyland.scene import WORLD_VERSION
 from minimagen.training import EMA, TrainStep
@@ -83,6 +83,10 @@ def test_fresh_weights_follow_the_seed_and_leave_the_callers_random_state_alone(
     assert any(not torch.equal(a[k], c[k]) for k in a)
 
 
+def test_another_seeds_pictures_come_in_another_order(tmp_path):
+    assert new_data(tiny("base"), tmp_path, seed=3).seed == 3
+
+
 @pytest.mark.parametrize("name", CPU)
 def test_a_few_steps_leave_a_stage_a_log_and_samples(tmp_path, name, monkeypatch):
     monkeypatch.setattr(recipes, "LOG_EVERY", 2)
@@ -139,6 +143,20 @@ def test_a_run_goes_on_to_its_new_end_whether_or_not_it_began_small(tmp_path):
         list(cook(made, out, steps=first, **whole))
         assert (out / "small").exists() == (small > 0)
         assert [s.step for s in cook(made, out, steps=10, resume=True, **whole)] == list(range(first + 1, 11))
+
+
+def test_the_minutes_of_the_small_part_are_the_runs(tmp_path, monkeypatch):
+    made, budgets = replace(tiny("base"), small=0.5), []
+    list(cook(made, tmp_path, text=Words(), steps=2))
+
+    def train(*_, minutes, **options):
+        budgets.append(minutes)
+        yield from ()
+
+    monkeypatch.setattr(recipes, "train", train)
+    list(cook(made, tmp_path, text=Words(), minutes=10, resume=True))
+    spent = counts(tmp_path / "small" / NAME)["seconds"] / 60
+    assert spent > 0 and budgets == [pytest.approx(10 - spent, abs=1e-9)]
 
 
 def test_training_goes_on_from_given_weights(tmp_path):

@@ -93,8 +93,9 @@ def test_two_small_steps_from_the_same_x_are_one_large_step():
     torch.testing.assert_close(ddim(ddim(z, x, *at, *mid), x, *mid, *to), ddim(z, x, *at, *to), atol=1e-5, rtol=1e-5)
 
 
-def test_the_last_step_arrives_at_x():
-    steps = list(sample(Gaussian(), noise(1), times(7)))
+@pytest.mark.parametrize("solver", ["ddim", "dpm++2m"])
+def test_the_last_step_arrives_at_x(solver):
+    steps = list(sample(Gaussian(), noise(1), times(7), solver=solver))
     assert len(steps) == 7 and steps[-1].t == 0 and torch.equal(steps[-1].z, steps[-1].x)
     assert [s.index for s in steps] == list(range(7))
 

@@ -45,6 +45,11 @@ def test_logsnr_is_that_of_alpha_and_sigma_and_has_an_inverse(schedule):
 
 
 @each
+def test_beyond_its_ends_it_is_as_at_its_ends(schedule):
+    assert torch.equal(schedule.logsnr(torch.tensor([-0.5, 1.5])), schedule.logsnr(torch.tensor([0.0, 1.0])))
+
+
+@each
 def test_broadcasts_in_one_place(schedule):
     z = torch.zeros(4, 3, 8, 8)
     alpha, sigma = schedule(torch.linspace(0.1, 0.9, 4), like=z)
@@ -82,7 +87,7 @@ def test_a_shift_to_the_reference_is_none():
     assert torch.equal(ShiftedSchedule(64).logsnr(GRID), CosineSchedule().logsnr(GRID))
 
 
-@pytest.mark.parametrize("table", [[0.9], [0.5, 0.9], [1.5, 0.5], [0.5, 0.0], [0.9, float("nan")]])
+@pytest.mark.parametrize("table", [[0.9], [0.5, 0.9], [1.5, 0.5], [0.5, 0.0], [0.9, float("nan")], [0.9, 0.5, 0.5]])
 def test_a_table_that_is_none_is_refused(table):
     with pytest.raises(ValueError, match="falling table"):
         TableSchedule(torch.tensor(table))

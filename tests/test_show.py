@@ -165,6 +165,11 @@ def test_histograms_count_what_lies_outside():
     assert heights[-1] > 0 and sum(heights[:-1]) == 0
 
 
+def test_a_bars_interval_is_where_it_was_measured():
+    (line,) = show.bars({"a": 0.5}, "right", errors={"a": (0.4, 0.7)}).axes[0].lines
+    assert list(line.get_ydata()) == [0.4, 0.7]
+
+
 def test_a_noise_level_is_marked_on_its_schedule():
     schedule = mi.LinearSchedule()
     alpha, sigma = schedule(0.3)

@@ -1,6 +1,7 @@
 """Text encoders: equal to calling transformers directly; padding, limits, the null text, the cache, and faults."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minimagen import hub
 from minimagen.captions import clean_caption, lowered
 from minimagen.conditioning import Cond, Text
 from minimagen.denoiser import Denoiser, Guided
@@ -262,6 +264,22 @@ def test_saved_as_diffusers_lays_it_out(t5, tmp_path):
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "tokenizer")("a cube") == t5.tokenizer("a cube")
 
 
+def test_a_folder_that_cannot_take_its_name_leaves_the_earlier_one(tmp_path, monkeypatch):
+    place, replace = tmp_path / "model", os.replace
+    place.mkdir()
+    (place / "old").touch()
+
+    def fails(source, target):
+        if target == place and not source.name.endswith(".old"):
+            raise OSError("no")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="no"):
+        hub.save_folder(place, lambda fresh: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"] and (place / "old").exists()
+
+
 def test_how_captions_are_read_is_saved_with_the_weights(t5, tmp_path):
     made = TextEncoder(t5.model, t5.tokenizer, max_tokens=20, pad="longest", clean=str)
     made.save_pretrained(tmp_path)
@@ -327,6 +345,10 @@ def test_cache(folders, tmp_path, pad, monkeypatch):
 
     other = CachedTextEncoder(TextEncoder.random(encoder), tmp_path)  # shares the folder, not the embeddings
     assert not torch.allclose(other(captions).tokens, fresh.tokens)
+
+
+def test_encoders_that_pad_otherwise_share_no_cache(t5):
+    assert TextEncoder(t5.model, t5.tokenizer, pad="longest").fingerprint != t5.fingerprint
 
 
 def _said(name, **options):

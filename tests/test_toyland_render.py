@@ -251,6 +251,11 @@ def test_each_scene_may_have_its_own_window():
         assert (render([s], 256, w)[0] - x).abs().max() < 5e-6
 
 
+def test_above_512_px_eight_rays_are_enough():
+    s, window = random_scene(0), (0.25, 0.25, 0.5, 0.5)
+    assert torch.equal(render([s], 528, window), render([s], 528, window, samples=8))
+
+
 def test_small_pictures_are_large_ones_seen_from_afar():
     scenes = [random_scene(i) for i in range(2)]
     large = render(scenes, 1024)

@@ -119,6 +119,8 @@ def test_the_difference_counts_more_at_first():
 
 def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train_on_gpu, "LOG_EVERY", 1)
+    seeds, seed = [], torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda number: seeds.append(number) or seed(number))
     replace(stage, about={"steps": 100, "images": 1000}).save_pretrained(tmp_path / "begin")
     out = tmp_path / "out"
     out.mkdir()
@@ -128,6 +130,7 @@ def test_a_run_goes_on_and_leaves_a_stage_in_half_precision(rendered, stage, tmp
     first = len((out / "log.jsonl").read_text().splitlines())
     main([*call, "--renderers", "0", "--stop", "0.02"])
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert seeds == [0, first], "what goes on draws other pictures, times and noise"
     assert 0 < first < len(rows) and [row["steps"] for row in rows] == list(range(1, len(rows) + 1))
     assert all(row["images"] == row["twins"] == 4 * row["steps"] for row in rows)
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)

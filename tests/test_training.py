@@ -218,7 +218,11 @@ def test_a_pictures_dice_do_not_depend_on_its_batch():
     assert torch.equal(whole[4], part[0])
     assert torch.equal(whole[5], part[1])
     assert len({tuple(w.tolist()) for w in whole}) == 10
-    assert not torch.equal(whole[1], next(torch.rand(3, generator=g) for g in dice(8, torch.arange(1, 2))))
+
+
+def test_neighbouring_seeds_share_no_pictures_dice():
+    rolled = [torch.rand(3, generator=g) for seed in range(6, 10) for g in dice(seed, torch.arange(4))]
+    assert len({tuple(u.tolist()) for u in rolled}) == 16
 
 
 def test_shrink_is_the_mean_of_each_square():
@@ -291,6 +295,27 @@ def test_an_sr_stage_trains_on_crops_and_on_both_ways_of_enlarging():
     bicubic, corners = (told[2].low_res for told in stage.denoiser.unet.told)
     assert bicubic.shape == (4, 3, 8, 8)
     assert not torch.allclose(bicubic, corners, atol=1e-3)
+
+
+def test_a_window_is_stretched_as_the_whole_picture_is():
+    image = batch_of(2, 64)["image"]
+    whole = F.interpolate(shrink(image, 4), (64, 64), mode="bilinear", align_corners=True)
+    window = {"image": image[..., 24:56, 16:48], "origin": torch.tensor([[16, 24]] * 2)}
+    task = Task(make(enlarges=True, size=64).denoiser, 64, True, crop=32, stretched=1.0, augment=lambda low, *_: low)
+    low_res = task.terms(window, torch.arange(2), torch.device("cpu"))[3].low_res
+    assert torch.allclose(low_res[..., 4:-4, 4:-4], whole[..., 28:52, 20:44], atol=1e-5)
+
+
+def test_whether_a_caption_is_dropped_says_nothing_of_how_its_small_picture_was_enlarged():
+    task = Task(
+        make(enlarges=True, size=16).denoiser, 16, True, text=encode, null=encode([""]), drop=0.5, stretched=0.5,
+        augment=lambda low, *_: low,
+    )  # fmt: skip
+    batch, places, cpu = batch_of(400, 16), torch.arange(400), torch.device("cpu")
+    cond, bicubic = (one.terms(batch, places, cpu)[3] for one in (task, replace(task, stretched=0.0)))
+    dropped = (cond.text.tokens == 0).flatten(1).all(1)
+    stretched = (cond.low_res != bicubic.low_res).flatten(1).any(1)
+    assert float(stretched[dropped].float().mean()) == pytest.approx(0.5, abs=0.1)
 
 
 def test_an_sr_stage_begins_from_the_data_sets_own_small_pictures_if_there_are_any():
@@ -401,6 +426,15 @@ def test_no_two_pictures_of_a_run_share_their_noise_or_their_time():
     assert len(z) == len(t.unique()) == 16
     noise = z.flatten(1) / z.flatten(1).norm(dim=1, keepdim=True)
     assert (noise @ noise.T).fill_diagonal_(0).abs().max() < 0.4  # 192 numbers each: chance stays below that
+
+
+def test_a_runs_times_and_levels_are_as_it_is_told():
+    stage = make(enlarges=True, size=16)
+    run(stage, Pictures(16), steps=16, shift=5.0, noisiest=0.2)
+    _, t, cond = zip(*stage.denoiser.unet.told, strict=True)
+    wanted = stage.denoiser.network_time(spread_times(torch.arange(64), 0, 5.0))
+    torch.testing.assert_close(torch.cat(t), wanted)
+    assert 0.15 < float(torch.cat([c.aug for c in cond]).max()) <= 0.2
 
 
 def test_the_callers_random_state_is_left_alone():
