@@ -8,6 +8,7 @@ LAB_ARGS ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 PROMPT ?= three blue cones against a sunset sky
+export PROMPT # a sentence with quotes in it reaches the command whole
 DRAW_ARGS ?=
 BENCH_ARGS ?=
 LESSON_ARGS ?=
@@ -79,7 +80,7 @@ site: $(STAMP) ## build a web site of the lessons, to be read without running th
 	$(BIN)/python -m tools.site $(SITE)
 
 draw: $(STAMP) ## draw a picture: make draw PROMPT="two green cones"
-	$(BIN)/minimagen draw "$(PROMPT)" $(DRAW_ARGS)
+	$(BIN)/minimagen draw "$$PROMPT" $(DRAW_ARGS)
 
 bench: $(STAMP) ## measure speed and memory beside diffusers and imagen-pytorch: make bench BENCH_ARGS=--quick
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'

@@ -59,6 +59,11 @@ class Stage:
         """Whether this stage starts from a smaller picture."""
         return bool(getattr(getattr(self.denoiser.unet, "config", None), "enlarges", False))
 
+    @property
+    def reads(self) -> bool:
+        """Whether its network is conditioned on text."""
+        return getattr(getattr(self.denoiser.unet, "config", None), "text_dim", None) is not None
+
     def sampling(self, null: Text | None) -> Thresholded:
         """The denoiser as it is sampled: guided, then thresholded."""
         return Thresholded(Guided(self.denoiser, self.guidance, null, self.interval, self.guide), self.threshold)
@@ -132,6 +137,9 @@ class Stage:
 def generators(seed: int, indices: Sequence[int], stage: int = 0) -> list[torch.Generator]:
     """One random generator a picture, from (seed, index, stage) alone: a picture does not depend on its batch."""
 
+    if not hasattr(seed, "__index__"):
+        raise ValueError(f"a seed is a whole number, not {seed!r}")
+
     def one(index: int) -> torch.Generator:
         digest = hashlib.sha256(f"{seed}/{index}/{stage}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
@@ -183,7 +191,7 @@ class Imagen:
             if not run:
                 raise ValueError(
                     f"no stage up to {size or sizes[-1]} px enlarges a picture of {image.shape[-1]} px: "
-                    "make it small first, as from_pil(picture, 64) does"
+                    "give a smaller one, as from_pil(picture, 64) makes it, or a larger size"
                 )
         elif run[0][1].enlarges:
             raise ValueError("these stages enlarge a picture, and there is none: give image=, or load the first, too")
@@ -213,9 +221,14 @@ class Imagen:
         image: begin from this picture, and only enlarge it. first: the index of the first picture, for its noise.
         edit: what else to give Stage.sample, such as z=, start= and wrap=; minimagen.edit is made of it.
         overrides: any field of a Stage, such as steps=, guidance=, threshold=, aug=;
-        one value is for the first stage that runs, a list has one for each that does.
+        one value is for the first stage that runs (of aug, for the first that enlarges), a list has one for each.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt) if prompt is not None else []
+        if self.text is None and (reader := next((s for s in self.stages if s.reads), None)) is not None:
+            raise ValueError(
+                f"the {reader.size} px network reads text, and this cascade has no text encoder: give Imagen the one "
+                "that it was trained with, or put that one's text_encoder/ and tokenizer/ into the cascade's folder"
+            )
         if self.text is not None and not prompts:
             raise ValueError("there is nothing to draw: give a prompt, or several")
         if any(not isinstance(p, str) for p in prompts):
@@ -289,9 +302,17 @@ def _overridden(stages: list[tuple[int, Stage]], overrides: Mapping[str, Any]) -
     """The stages with other fields: a list gives each its own, one value is the first's."""
     for name, value in overrides.items():
         each = isinstance(value, list) or (isinstance(value, tuple) and name != "interval")  # which is one value
-        values = value if each else [value]
+        values = list(value) if each else [value]
         if len(values) > len(stages):
-            raise ValueError(f"{name} has {len(values)} values for {len(stages)} stages")
+            raise ValueError(f"{name} has {len(values)} values for {len(stages)} stage{'s' * (len(stages) > 1)}")
+        if name not in Stage.__dataclass_fields__:
+            raise ValueError(f"{name} is no option of a stage; {', '.join(Stage.__dataclass_fields__)} are")
+        if name == "aug" and not each:  # the first that can follow it: what draws from noise has no picture to add to
+            values = [
+                s.aug for _, s in stages[: next((k for k, (_, s) in enumerate(stages) if s.enlarges), 0)]
+            ] + values
+        if name == "aug" and any(v and not s.enlarges for v, (_, s) in zip(values, stages)):
+            raise ValueError("aug is noise on a smaller picture, and the first stage has none: its aug is 0")
         stages = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(stages)]
     return stages
 

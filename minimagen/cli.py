@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Sequence
 
 from .options import check, parser
@@ -42,10 +43,11 @@ def sentence(fault: BaseException) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code."""
     top = parser()
-    args = top.parse_args(argv)
-    check(top, args)
-    warnings.showwarning = _note
+    args = Namespace(command="", traceback=False)
     try:
+        args = top.parse_args(argv)
+        check(top, args)
+        warnings.showwarning = _note
         from . import commands, resources
 
         if other := resources.other_minimagen():

@@ -6,7 +6,8 @@ import json
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ BUDGET = ("minutes", "steps", "seed", "resume")
 
 
 def version() -> str:
-    """What `minimagen --version` says: package, version of Toyland, and every network that ships, by its SHA-256."""
+    """What `minimagen --version` says: package, version of Toyland, and the networks that ship, by their SHA-256."""
     from . import __version__
     from .resources import data_folder
     from .toyland.scene import WORLD_VERSION
@@ -68,6 +69,7 @@ def train(args: Namespace) -> None:
     """Train one stage into its place in a cascade's folder, whose path goes to standard output."""
     from .terminal import Training
 
+    writable(Path(args.out))
     make = {"text": _text, "judge": _judge}.get(args.stage, _pictures)
     run, place = make(args, Path(args.out), {name: getattr(args, name) for name in BUDGET})
     with Training(args.stage, args.minutes, args.steps) as progress:
@@ -101,8 +103,10 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
         if pairs:
             raise ValueError("twins are Toyland's, and pictures of one's own have none: leave out --pairs, or --data")
         data = Folder(args.data, dish.size) if Path(args.data).is_dir() else shards(args.data, dish.size)
-    encoder = args.text or (out if (out / "text_encoder").is_dir() else None)
-    text = None if encoder is None else TextEncoder.from_pretrained(encoder)
+    own = TextEncoder.from_pretrained(out) if (out / "text_encoder").is_dir() else None
+    given = None if args.text is None else TextEncoder.from_pretrained(args.text)
+    if own and given and given.fingerprint != own.fingerprint:
+        raise ValueError(f"{out} has a text encoder of its own: leave out --text, or name another folder by --out")
     names = ("batch", "lr", "accumulate", "precision", "workers")
     options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     stage = f"unet_{dish.size}"
@@ -111,7 +115,22 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
     if data is None and dish.cache is not None and device(None) == "cuda":  # which would wait for what is rendered
         for new in (new_data, new_twins) if dish.pairs else (new_data,):
             _fill(new(dish, args.cache or place / "cache", args.seed))
-    return cook(dish, place, text=text, data=data, begin=begin, cache=args.cache, **budget, **options), place
+    _fresh(place, args.resume)
+    text = own or given
+    run = cook(dish, place, text=text, data=data, begin=begin, cache=args.cache, **budget, **options)
+    return _beside_its_text(run, text, out), place
+
+
+def _beside_its_text(run: Generator[Any, None, None], text: Any, out: Path) -> Iterator[Any]:
+    """The run, whose folder gets the encoder that it reads, so that it can be drawn from."""
+    from .resources import data_folder
+    from .text import TextEncoder
+
+    with closing(run):
+        for step in run:
+            if step.main and not (out / "text_encoder").is_dir():
+                (text or TextEncoder.from_pretrained(data_folder())).save_pretrained(out)
+            yield step
 
 
 def _fill(cached: Any) -> None:
@@ -157,6 +176,7 @@ def export(args: Namespace) -> None:
     from .cascade import Imagen
     from .export import to_diffusers
 
+    writable(Path(args.folder))
     to_diffusers(Imagen.from_pretrained(args.weights), args.folder)
     print(args.folder)
 

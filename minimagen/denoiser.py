@@ -217,6 +217,10 @@ class Guided:
     interval: tuple[float, float] | None = None
     guide: Callable[[Tensor, Tensor, float], Tensor] = guide
 
+    def __post_init__(self):
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError(f"an interval is (low, high), and {tuple(self.interval)} begins above its end")
+
     @property
     def schedule(self) -> Schedule:
         return self.denoiser.schedule

@@ -149,6 +149,12 @@ def outpaint(
     For each edge the square window of the networks is moved outwards; what it still shows is kept, the rest is painted.
     Grow along one axis at a time, and a panorama along its own: the window covers the whole other side.
     """
+    if (
+        options.get("count", 1) != 1
+        or not isinstance(prompt, str | None)
+        or not isinstance(image, Image.Image | Tensor)
+    ):
+        raise ValueError("outpaint grows one picture, as PIL or a tensor has it, by one sentence")
     amounts = dict(zip(SIDES, (left, right, top, bottom), strict=True))
     if any(not 0 <= a < 1 for a in amounts.values()):
         raise ValueError("outpaint grows a picture by less than one side an edge: amounts lie in [0, 1)")
@@ -189,7 +195,8 @@ def vary(
 ) -> list[Image.Image]:
     """A picture like `image`, as the prompt has it: z = α x + σ n at t = strength, and from there the usual steps.
 
-    strength 0 gives the first stage's image back, 1 forgets it. The larger stages enlarge what comes of it.
+    strength 0 gives the first stage's image back, but for a few grey levels, 1 forgets it. The larger stages enlarge
+    what comes of it.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength lies between 0 (the image itself) and 1 (a new one), and {strength} does not")

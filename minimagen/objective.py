@@ -148,7 +148,7 @@ class Task:
             origin = batch["origin"].to(device)
         else:
             origin, (height, width) = torch.zeros(len(x), 2, device=device).long(), x.shape[2:]
-            if height != width or (width != self.size if self.enlarges else width % self.size):
+            if height != width or (width not in (self.size, self.crop) if self.enlarges else width % self.size):
                 raise ValueError(f"the data's pictures are {width} × {height} px; this stage draws {self.size} px")
         low = batch["low"].to(device, torch.float32) if "low" in batch else None
         if self.enlarges and self.crop and x.shape[-1] != self.crop:

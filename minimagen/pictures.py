@@ -21,14 +21,17 @@ CAPTIONS = ("caption", "text", "prompt")  # the columns in which people keep cap
 class Folder(Dataset):
     """A folder of pictures of any size and mode, each with a caption in NAME.txt beside it, or all in metadata.jsonl.
 
-    Pictures are turned as their camera says, laid on white where they are transparent, shrunk until the shorter side
-    fits, and cut to the middle square.
+    Pictures are turned as their camera says, laid on white where they are transparent, brought to the size by their
+    shorter side (small ones are enlarged, and blurred by that), and cut to the middle square. Pictures that a
+    metadata.jsonl does not list are left out.
     """
 
     def __init__(self, folder: str | Path, size: int):
         self.folder, self.size = Path(folder), size
         if not self.folder.is_dir():
             raise FileNotFoundError(f"there is no folder {self.folder}")
+        if size < 1:
+            raise ValueError(f"pictures are of 1 px or more, not {size}")
         datasets = _library("datasets")
         if any((self.folder / f"metadata.{kind}").exists() for kind in ("jsonl", "csv", "parquet")):
             silent = datasets.are_progress_bars_disabled()
@@ -110,7 +113,7 @@ def shards(
     local = [name for name in names if "://" not in name and not name.startswith("pipe:")]
     lost = [name for name in local if not Path(name).exists()]
     if lost or not names:
-        raise FileNotFoundError(f"there is no shard {lost[0] if lost else urls}")
+        raise FileNotFoundError(f"there is no folder and no shard {lost[0] if lost else urls}")
 
     def item(sample: dict[str, Any]) -> dict[str, Any]:
         image = next((v for k, v in sample.items() if isinstance(v, Image.Image)), None)

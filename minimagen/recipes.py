@@ -229,8 +229,9 @@ def cook(
         minutes = None if minutes is None else max(0.0, minutes - before["seconds"] / 60)
         stage.denoiser.unet.load_state_dict(Stage.from_pretrained(out / "small").denoiser.unet.state_dict())
     losses: list[dict[str, Tensor]] = []  # the pictures' loss, and what was told by what stands beside them
-    shown, begun = time.monotonic() - 60 * recipe.show_every, time.monotonic()
+    shown = begun = time.monotonic()
     seen: int | None = None
+    step: TrainStep | None = None
     budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume, "out": out, "seed": seed}
     # closed even if the caller's lines fail, for only then is the last checkpoint written
     with closing(train(stage, data, text=text, factor=samples.FACTOR, **budget, **settings)) as run:
@@ -249,7 +250,7 @@ def cook(
                 shown = time.monotonic()
                 log(out, {"step": step.step, **samples.show(stage, step, text, out, score)})
             yield step
-    if losses and step.main:
+    if step is not None and step.main:
         log(out, {"step": step.step, **samples.show(stage, step, text, out, score)})
 
 

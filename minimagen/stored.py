@@ -106,6 +106,8 @@ def load_stage(folder: str | Path, cls: type[Stage]) -> Stage:
         raise ValueError(
             f"{folder} is no stage of this version of minimagen (format {config.get('format')}, not {FORMAT})"
         )
+    if lacking := sorted({"network", "prediction", "spread", "schedule", "stage"} - set(config)):
+        raise ValueError(f"{folder}/config.json is not whole: it lacks {', '.join(lacking)}")
     _check_world(config.get("about", {}), folder)
     with torch.device("meta"):
         unet = UNet(UNetConfig.from_dict(config["network"]))

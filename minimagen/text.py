@@ -28,6 +28,7 @@ from .captions import clean_caption as clean_caption  # re-exported: text.clean_
 from .captions import lowered
 from .conditioning import Text
 
+PROVENANCE = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")  # decide no embedding
 SETTINGS = "reading.json"  # beside the saved tokenizer's files: how captions are read, where not by default
 CLEANERS: dict[str, Callable[[str], str]] = {"lowered": lowered, "clean_caption": clean_caption, "str": str}
 
@@ -56,7 +57,8 @@ class TextEncoder:
         self.tokenizer.truncation_side = "right"
         self._null: Text | None = None
         _check_tokenizer(model, tokenizer)
-        if not 1 < max_tokens <= (limit := _position_limit(model.config, tokenizer)):
+        limit = _position_limit(model.config, tokenizer)
+        if not 1 < max_tokens <= limit:
             raise ValueError(f"max_tokens is {max_tokens}, but this text model reads from 2 to {limit} tokens")
 
     @classmethod
@@ -158,7 +160,8 @@ class TextEncoder:
     @property
     def fingerprint(self) -> str:
         """A hash of all that decides an embedding: settings, tokenizer, and up to 1,024 numbers of every weight."""
-        settings = [self.max_tokens, self.pad, getattr(self.clean, "__name__", ""), self.model.config.to_dict()]
+        config = {name: value for name, value in self.model.config.to_dict().items() if name not in PROVENANCE}
+        settings = [self.max_tokens, self.pad, getattr(self.clean, "__name__", ""), config]
         digest = hashlib.sha256(
             json.dumps([*settings, self.tokenizer.get_vocab()], sort_keys=True, default=str).encode()
         )

@@ -159,6 +159,16 @@ def train(
         raise ValueError(f"training takes one step or more, not {steps}")
     if minutes is not None and not minutes >= 0:
         raise ValueError(f"training takes 0 minutes or more, not {minutes}")
+    for name, value, fits, wanted in (
+        ("accumulate", accumulate, accumulate >= 1, "one part or more"),
+        ("clip", clip, clip is None or clip > 0, "above 0, or None"),
+        ("drop", drop, 0 <= drop <= 1, "a share, from 0 to 1"),
+        ("decay", decay, 0 <= decay <= 1, "a share, from 0 to 1"),
+        ("warmup", warmup, warmup >= 0, "0 steps or more"),
+        ("shift", shift, shift > 0, "above 0"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} is {wanted}, not {value}")
     if batch % accumulate:
         raise ValueError(f"a batch of {batch} cannot be computed in {accumulate} equal parts")
     file = None if out is None else Path(out) / checkpoint.NAME

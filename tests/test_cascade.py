@@ -10,7 +10,7 @@ from oracles import Small
 from PIL import Image
 
 import minimagen as mi
-from minimagen.cascade import Imagen, Stage, from_pil, to_pil
+from minimagen.cascade import Imagen, Stage, from_pil, generators, to_pil
 from minimagen.conditioning import Text, augment, upsample
 from minimagen.denoiser import Denoiser, guide
 from minimagen.sampler import ddim
@@ -74,6 +74,32 @@ def test_overrides_are_the_first_stages_or_one_each():
     assert len(list(imagen.stream("a cube", size=16))) == 4
     with pytest.raises(ValueError, match="3 values for 2 stages"):
         next(imagen.stream("a cube", steps=[1, 2, 3]))
+    with pytest.raises(ValueError, match="guidence is no option of a stage"):
+        next(imagen.stream("a cube", guidence=3))
+
+
+def test_one_level_of_augmentation_is_for_the_first_stage_that_enlarges():
+    imagen = cascade()
+    one, listed, none = (pixels(imagen.draw("a cube", aug=aug)) for aug in (0.5, [0.0, 0.5], 0.0))
+    assert torch.equal(one, listed) and not torch.equal(one, none)
+    for aug in ([0.5], [0.5, 0.0]):
+        with pytest.raises(ValueError, match="the first stage has none: its aug is 0"):
+            imagen.draw("a cube", aug=aug)
+    with pytest.raises(ValueError, match="the first stage has none: its aug is 0"):
+        imagen.draw("a cube", aug=0.5, size=16)
+
+
+def test_networks_that_read_text_say_so_where_there_is_no_encoder():
+    for prompt in ("a cube", None):
+        with pytest.raises(ValueError, match="px network reads text, and this cascade has no text encoder"):
+            Imagen([saved_stage()]).draw(prompt)
+
+
+def test_a_seed_is_a_whole_number():
+    assert generators(np.int64(3), [0])[0].initial_seed() == generators(3, [0])[0].initial_seed()
+    for seed in (None, "a", 1.5):
+        with pytest.raises(ValueError, match="a seed is a whole number"):
+            cascade().draw("a cube", seed=seed)
 
 
 def test_outside_a_stages_interval_there_is_no_guidance():
@@ -156,9 +182,9 @@ def test_a_picture_of_ones_own_is_only_enlarged():
     own = Image.new("L", (20, 16), 128)  # grey-scale and not square: its middle square is taken
     assert [s.stage for s in imagen.stream("a cube", image=own)] == [1, 1, 1]
     assert len(list(imagen.stream("a cube", image=own, steps=5))) == 5  # one value is for the first stage that runs
-    with pytest.raises(ValueError, match="2 values for 1 stages"):
+    with pytest.raises(ValueError, match="2 values for 1 stage"):
         next(imagen.stream("a cube", image=own, steps=[1, 2]))
-    with pytest.raises(ValueError, match="no stage up to 32 px enlarges a picture of 64 px: make it small first"):
+    with pytest.raises(ValueError, match="no stage up to 32 px enlarges a picture of 64 px: give a smaller one"):
         imagen.draw("a cube", image=Image.new("RGB", (64, 64)))
 
 

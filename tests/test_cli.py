@@ -230,17 +230,34 @@ def test_train_then_draw_from_own_pictures(weights, tmp_path, capsys, monkeypatc
     code, _, err = run(capsys, *words, "--steps", "3")
     assert code == 1 and "resume" in err and err.count("\n") == 1
     assert run(capsys, *words, "--steps", "3", "--resume")[0] == 0
-    code, told, err = run(capsys, "draw", "--weights", out, "--out", tmp_path / "a.png", "a cube")
-    assert code == 1 and "text" in err  # no encoder lies in that folder yet
-    shutil.copytree(weights / "text_encoder", out / "text_encoder")
-    shutil.copytree(weights / "tokenizer", out / "tokenizer")
     assert run(capsys, "draw", "--weights", out, "--out", tmp_path / "a.png", "a cube")[0] == 0
+
+
+def test_another_text_encoder_than_the_folders_is_refused(weights, tmp_path, capsys):
+    encoder = TextEncoder.from_pretrained(weights)
+    encoder.save_pretrained(tmp_path / "run")
+    with torch.no_grad():
+        next(encoder.model.parameters()).add_(1.0)
+    encoder.save_pretrained(tmp_path / "other")
+    words = ["train", "base", "--out", tmp_path / "run", "--steps", "1", "--text", tmp_path / "other"]
+    code, _, err = run(capsys, *words)
+    assert code == 1 and "has a text encoder of its own: leave out --text" in err
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_hands_a_sentence_on_with_its_quotes(tmp_path):
+    stand_in = tmp_path / "minimagen"
+    stand_in.write_text('#!/bin/sh\nprintf "%s" "$2"\n')
+    stand_in.chmod(0o755)
+    sentence = """a sign that says "IT'S" & `more`"""
+    words = ["make", "-s", "draw", f"PROMPT={sentence}", f"BIN={tmp_path}", "STAMP="]
+    assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout == sentence
 
 
 @pytest.mark.parametrize("stage", ["base", "sr256", "sr1024"])
 def test_every_option_reaches_the_recipe(stage, tmp_path, capsys, monkeypatch):
     heard = {}
-    monkeypatch.setattr(recipes, "cook", lambda *dish, **options: iter(heard.update(options, dish=dish) or []))
+    monkeypatch.setattr(recipes, "cook", lambda *dish, **options: (_ for _ in heard.update(options, dish=dish) or []))
     options = "--minutes 3 --resume --seed 4 --preset gpu --cache c --batch 5 --accumulate 5 --lr 0.1 --precision fp32"
     pairs = ["--pairs", "3"] if stage in ("base", "sr256") else []
     options += " --workers 1 --begin data"

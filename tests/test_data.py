@@ -414,7 +414,7 @@ def test_shards_with_json_and_their_faults(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             next(iter(shards(str(tmp_path / f"{name}.tar"), 4)))
-    with pytest.raises(FileNotFoundError, match="there is no shard .*absent.tar"):
+    with pytest.raises(FileNotFoundError, match="there is no folder and no shard .*absent.tar"):
         shards(str(tmp_path / "absent.tar"), 4)
 
 

@@ -197,6 +197,9 @@ def test_outpainting_by_nothing_is_the_picture_and_both_axes_are_refused():
     assert np.array_equal(np.asarray(outpaint(cascade(), picture(), "a cube")), np.asarray(picture()))
     with pytest.raises(ValueError, match="one axis at a time"):
         outpaint(cascade(), picture(), "a cube", left=0.5, top=0.5)
+    for others in ({"count": 2}, {"prompt": ["a", "b"]}, {"image": [picture()]}):
+        with pytest.raises(ValueError, match="outpaint grows one picture"):
+            outpaint(cascade(), **{"image": picture(), "prompt": "a cube", "left": 0.5, **others})
     with pytest.raises(ValueError, match=r"in \[0, 1\)"):
         outpaint(cascade(), picture(), "a cube", left=1.5)
 

@@ -1,5 +1,6 @@
 """What a cascade takes of memory: counted from configs, against what PyTorch really took."""
 
+import gc
 import weakref
 from dataclasses import replace
 
@@ -43,6 +44,14 @@ def test_the_scores_are_counted_where_the_attention_is(config, monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     untrained(config)(*inputs(config))
     assert max(counted) == memory.score_bytes(config)
+
+
+def test_a_peak_says_nothing_of_what_was_garbage_before(capfd):
+    cycle = [torch.zeros(1000)]
+    cycle.append(cycle)
+    del cycle
+    assert deepfloyd.peak(lambda: (gc.collect(), torch.zeros(1000))) >= 4000
+    assert capfd.readouterr().err == ""
 
 
 # Weights

@@ -341,7 +341,7 @@ def test_a_small_stage_learns_from_larger_pictures_shrunk():
 @pytest.mark.parametrize(("enlarges", "crop"), [(False, None), (True, None), (True, 8)])
 def test_pictures_of_another_size_or_that_are_no_squares_are_refused(enlarges, crop):
     task = Task(make(enlarges=enlarges, size=16).denoiser, 16, enlarges, crop=crop)
-    for height, width in [(16, 32), (32, 16)] + ([(8, 8), (32, 32)] if enlarges else [(8, 8)]):
+    for height, width in [(16, 32), (32, 16)] + ([(4, 4), (32, 32)] if enlarges else [(8, 8)]):
         batch = {"image": torch.zeros(2, 3, height, width), "caption": ["a"] * 2}
         with pytest.raises(ValueError, match=f"pictures are {width} × {height} px; this stage draws 16 px"):
             task(batch, torch.arange(2), torch.device("cpu"))
@@ -533,6 +533,12 @@ def test_every_fault_is_one_sentence(tmp_path):
     refused("one step or more, not 0", steps=0)
     refused("these pictures have no captions", data=[{"image": torch.zeros(3, 8, 8)}] * 4, steps=1)
     refused("3 equal parts", steps=1, accumulate=3)
+    refused("accumulate is one part or more, not 0", steps=1, accumulate=0)
+    refused("clip is above 0, or None, not -1", steps=1, clip=-1)
+    refused("drop is a share, from 0 to 1, not 2", steps=1, drop=2)
+    refused("decay is a share, from 0 to 1, not -0.1", steps=1, decay=-0.1)
+    refused("warmup is 0 steps or more, not -5", steps=1, warmup=-5)
+    refused("shift is above 0, not 0", steps=1, shift=0)
     refused("0 minutes or more", minutes=-1.0)
     refused("fp16 overflows", steps=1, precision="fp16")
     refused("optimizer is 'adamw' or 'muon', not 'sgd'", steps=1, optimizer="sgd")

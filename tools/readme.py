@@ -33,7 +33,8 @@ def shipped_row(row: re.Match) -> str:
 def install(url: str | None) -> str:
     """How to get the package without a checkout."""
     if url is None:
-        return "    python -m hatchling build -t wheel    # then `pip install dist/*.whl`, with Python 3.11 or later\n"
+        build = ".venv/bin/python -m hatchling build -t wheel"
+        return f"    {build}    # then `pip install dist/*.whl`, with Python 3.11 or later\n"
     return f"    pip install git+{url}    # Python 3.11 or later\n"
 
 

@@ -5,6 +5,7 @@ Sizes are in bytes, printed as GB of 10⁹. Networks are built on the meta devic
 
 from __future__ import annotations
 
+import gc
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -228,6 +229,7 @@ def peak(function: Callable[[], Any], device: str | torch.device = "cpu") -> int
         "KINETO_LOG_LEVEL", "99"
     )  # or else its start and stop are told to stderr, which is a page here
     activities = [torch.profiler.ProfilerActivity.CPU]
+    gc.collect()  # what nobody holds any more would be freed meanwhile, and be told of on stderr, too
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         function()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]

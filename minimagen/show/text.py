@@ -79,7 +79,8 @@ def words(
         for i, color in enumerate(colors):
             for home in homes:
                 if i not in homes and colors[home] == color:  # whose it is, also for those who tell no red from green
-                    ax.plot([x[i], x[home]], [y[i], y[home]], color=color, linewidth=1.2, zorder=1)
+                    (line,) = ax.plot([x[i], x[home]], [y[i], y[home]], color=color, linewidth=1.2, zorder=1)
+                    line.set_path_effects([withStroke(linewidth=2.2, foreground="#999999")])  # white ones, too
             size = 13 if i in homes else 8
             ax.plot(x[i], y[i], "s" if i in homes else "o", color=color, markersize=size, markeredgecolor="black")
         for n, i in enumerate(homes):

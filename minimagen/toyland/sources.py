@@ -90,7 +90,9 @@ def from_folder(folder: Path, settings: dict) -> tuple[list[Prompt], Iterator, d
         except (KeyError, TypeError, AttributeError):
             raise ValueError(f"The scene of {file.name} is none of Toyland's.") from None
         except ValueError as fault:
-            raise ValueError(f"The caption of {file.name} cannot be judged. {fault}") from fault
+            raise ValueError(
+                f"The caption of {file.name} cannot be judged. {fault} Take it out of the folder."
+            ) from fault
 
     def opened() -> Iterator[tuple[int, list[Image.Image], list[str]]]:
         for k, part in enumerate(parts(files)):
