@@ -308,9 +308,8 @@ def _overridden(stages: list[tuple[int, Stage]], overrides: Mapping[str, Any]) -
         if name not in Stage.__dataclass_fields__:
             raise ValueError(f"{name} is no option of a stage; {', '.join(Stage.__dataclass_fields__)} are")
         if name == "aug" and not each:  # the first that can follow it: what draws from noise has no picture to add to
-            values = [
-                s.aug for _, s in stages[: next((k for k, (_, s) in enumerate(stages) if s.enlarges), 0)]
-            ] + values
+            first = next((k for k, (_, s) in enumerate(stages) if s.enlarges), 0)
+            values = [s.aug for _, s in stages[:first]] + values
         if name == "aug" and any(v and not s.enlarges for v, (_, s) in zip(values, stages)):
             raise ValueError("aug is noise on a smaller picture, and the first stage has none: its aug is 0")
         stages = [(i, replace(s, **{name: values[k]}) if k < len(values) else s) for k, (i, s) in enumerate(stages)]

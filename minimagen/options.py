@@ -21,8 +21,8 @@ examples:
   minimagen draw "a striped cube" --enlarge small.png --stages 256,1024
   minimagen draw "a large purple pyramid" --size 64 --watch
 
-One value for --steps, --guidance, --threshold or --aug is for the first stage that runs; a list such as 32,8,4 has one
-for each that does.
+One value for --steps, --guidance or --threshold is for the first stage that runs, of --aug for the first that enlarges;
+a list such as 32,8,4 has one for each that runs.
 Picture i of a seed is the same alone and beside others: --first i draws it again, and a PNG says which it is."""
 
 TRAIN = """\
@@ -39,6 +39,7 @@ examples:
   minimagen train base --out runs/mine --minutes 60
   minimagen train base --out runs/mine --minutes 120 --resume
 
+A FOLDER without a text encoder gets the one that its stages read: --text, or the one that ships.
 Ctrl-C keeps what there is, and --resume goes on from there. `minimagen train STAGE --help` shows a stage's options."""
 
 STAGES = {

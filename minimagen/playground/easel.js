@@ -18,7 +18,7 @@ const say = (play) => {
   for (const control of play.querySelectorAll("[role=slider], input, .widget-toggle-buttons")) {
     const box = control.closest(".widget-inline-hbox"), title = control.closest(".mm-dial")?.querySelector("b");
     set(control, "aria-label", title?.textContent ?? (control.title || box?.querySelector("label").title));
-    const shown = control.role === "slider" && box.querySelector(".widget-readout"); // 0.995, not 0.9950000000000001
+    const shown = control.getAttribute("role") === "slider" && box.querySelector(".widget-readout"); // 0.995, not 0.9950000000000001
     if (shown) set(control, "aria-valuetext", shown.textContent);
   }
   for (const group of play.querySelectorAll(".widget-toggle-buttons")) set(group, "role", "group");

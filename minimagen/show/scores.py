@@ -79,13 +79,8 @@ def board(
     ax.plot([r.mean for r in rows.values()], range(len(names)), "o", color=COLORS[0], label="measured", zorder=4)
     for n, (name, values) in enumerate((marks or {}).items(), 1):
         at = [(v, names.index(row)) for row, v in values.items() if v is not None and row in names]
-        hollow: dict[str, Any] = {
-            "color": COLORS[n],
-            "markerfacecolor": "none",
-            "markersize": 9,
-            "markeredgewidth": 1.6,
-        }
-        ax.plot([v for v, _ in at], [k for _, k in at], MARKERS[n + 1], label=name, zorder=3, **hollow)
+        (line,) = ax.plot([v for v, _ in at], [k for _, k in at], MARKERS[n + 1], color=COLORS[n], label=name, zorder=3)
+        line.set(markerfacecolor="none", markersize=9, markeredgewidth=1.6)  # what was measured shows through it
     ax.set(xlabel=x, xlim=(-0.02, 1.02), yticks=range(len(names)), ylim=(len(names) - 0.5, -0.5))
     ax.set_yticklabels(names)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -30,9 +30,8 @@ class Explorer(w.VBox):
         self.draw, self.controls = draw, controls
         self.image = w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
         self.message = w.HTML()
-        self.told = w.HTML(
-            layout=w.Layout(height="0", margin="0")
-        )  # the figure's caption for those who hear the page: a widget's image has no text
+        # the figure's caption for those who hear the page: a widget's image has no text
+        self.told = w.HTML(layout=w.Layout(height="0", margin="0"))
         self._drawn: dict[tuple, tuple[Figure, bytes]] = {}  # what was drawn once comes back at once
         self.figure = Figure()
         for control in controls.values():

@@ -27,21 +27,21 @@ MEANINGS = {
 
 
 class Table(NamedTuple):
-    """Heads and rows, of which the first `words` columns hold words and all others numbers."""
+    """Heads and rows; the first column holds words and all others numbers."""
 
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    words: int = 1
 
     def markdown(self) -> str:
-        rule = "|" + "---|" * self.words + "---:|" * (len(self.heads) - self.words)
+        rule = "|---|" + "---:|" * (len(self.heads) - 1)
         lines = ["| " + " | ".join(cells) + " |" for cells in (self.heads, *self.rows)]
         return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
     def html(self) -> str:
         def row(kind: str, cells: tuple[str, ...]) -> str:
-            number = [""] * self.words + [' class="number"'] * (len(cells) - self.words)
-            return "".join(["<tr>", *(f"<{kind}{n}>{html.escape(c)}</{kind}>" for n, c in zip(number, cells)), "</tr>"])
+            words, *numbers = map(html.escape, cells)
+            rest = "".join(f'<{kind} class="number">{number}</{kind}>' for number in numbers)
+            return f"<tr><{kind}>{words}</{kind}>{rest}</tr>"
 
         head, body = row("th", self.heads), "\n".join(row("td", cells) for cells in self.rows)
         return f'<div class="table"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>'
