@@ -259,6 +259,10 @@ class Thresholded:
     denoiser: DenoiserLike
     threshold: Callable[[Tensor], Tensor] | None = None
 
+    def __post_init__(self):
+        if self.threshold is not None and not callable(self.threshold):
+            raise ValueError(f"a threshold is Static(), Dynamic(), a function or None, not {self.threshold!r}")
+
     @property
     def schedule(self) -> Schedule:
         return self.denoiser.schedule

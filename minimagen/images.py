@@ -42,7 +42,8 @@ def one_each(x: Tensor, prompts: str | Sequence[str] | None, count: int = 1) -> 
     if len(x) in (1, number * count):
         return x
     if len(x) != number:
-        raise ValueError(f"there are {len(x)} images for {number * count} pictures: give one, or one a prompt")
+        what, more = "masks" if x.shape[1] == 1 else "images", "s" * (number * count > 1)
+        raise ValueError(f"there are {len(x)} {what} for {number * count} picture{more}: give one, or one a prompt")
     return x.repeat_interleave(count, 0)
 
 

@@ -188,6 +188,8 @@ def _foreign(
 ) -> Imagen:
     if name is None:
         raise FileNotFoundError(f"this copy of minimagen has no trained stages: {folder} holds no unet_64/")
+    if early := sorted(folder.glob("unet_*/small/config.json")):
+        raise ValueError(f"{early[0].parents[1]} holds the first part of a run alone, of half the size: go on with it")
     if folder.is_dir() and not (folder / "unet" / "config.json").is_file():
         raise ValueError(
             f"{name} holds no stages: there should be unet_64/config.json or the like in it, or diffusers' unet/"

@@ -202,7 +202,7 @@ def test_pictures_to_enlarge_are_one_for_all_or_one_a_prompt_or_one_each():
     drawn = imagen.draw(["a cube"] * 2, image=torch.stack([a, b]), count=2)
     assert pixels(drawn).allclose(apart.clamp(-1, 1), atol=1 / 127)
     for prompts, image, says in [
-        ("a cube", torch.stack([a, b]), "2 images for 1 pictures"),
+        ("a cube", torch.stack([a, b]), "2 images for 1 picture: "),
         (["a cube"] * 3, torch.stack([a, b]), "2 images for 3 pictures"),
         ("a cube", ((a + 1) * 127.5).byte(), "floats in"),
         ("a cube", (a + 1) * 127.5, "these reach"),
@@ -367,6 +367,9 @@ def test_faults_of_the_file_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         Imagen.from_pretrained(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
+    saved_stage().save_pretrained(tmp_path / "begun" / "unet_16" / "small")
+    with pytest.raises(ValueError, match="unet_16 holds the first part of a run alone"):
+        Imagen.from_pretrained(tmp_path / "begun")
     with pytest.raises(ValueError, match="holds no stages"):
         Imagen.from_pretrained(tmp_path / "empty")
 

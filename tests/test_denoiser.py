@@ -258,6 +258,8 @@ def test_guidance_leaves_the_learned_variance_to_the_conditional_half():
 def test_guidance_without_a_null_text_says_so():
     with pytest.raises(ValueError, match="null text"):
         Guided(Denoiser(Small(), COSINE), 3.0)(pictures(), 0.5, Cond(text()))
+    with pytest.raises(ValueError, match="a threshold is Static.*, not 'dynamic'"):
+        Thresholded(Denoiser(Small(), COSINE), "dynamic")
     with pytest.raises(ValueError, match="begins above its end"):
         Guided(Denoiser(Small(), COSINE), 3.0, text(1), interval=(0.8, 0.2))
     with pytest.raises(ValueError, match="guidance prepares both texts itself"):

@@ -197,6 +197,8 @@ def test_outpainting_by_nothing_is_the_picture_and_both_axes_are_refused():
     assert np.array_equal(np.asarray(outpaint(cascade(), picture(), "a cube")), np.asarray(picture()))
     with pytest.raises(ValueError, match="one axis at a time"):
         outpaint(cascade(), picture(), "a cube", left=0.5, top=0.5)
+    with pytest.raises(ValueError, match="2 masks for 1 picture: "):
+        inpaint(cascade(), picture(), torch.zeros(2, 1, 16, 16), "a cube")
     for others in ({"count": 2}, {"prompt": ["a", "b"]}, {"image": [picture()]}):
         with pytest.raises(ValueError, match="outpaint grows one picture"):
             outpaint(cascade(), **{"image": picture(), "prompt": "a cube", "left": 0.5, **others})
@@ -224,7 +226,7 @@ def test_masks_and_pictures_of_bytes_and_beyond_the_range_are_refused_by_name():
             change(cascade(), torch.zeros(3, 32, 32, dtype=torch.uint8), "a cube")
         with pytest.raises(ValueError, match="these reach 2.5"):
             change(cascade(), torch.full((3, 32, 32), 2.5), "a cube")
-        with pytest.raises(ValueError, match="2 images for 1 pictures"):
+        with pytest.raises(ValueError, match="2 images for 1 picture: "):
             change(cascade(), [picture()] * 2, "a cube")
 
 
