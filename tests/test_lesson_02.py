@@ -83,10 +83,13 @@ def test_words_lie_where_their_embeddings_do():
         {"map": (embeddings, ["red", "crimson", "blue", "azure"], ["r", "r", "b", "b"])}, strong=("red", "blue")
     )
     (ax,) = figure.axes
-    points = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in ax.lines]
+    marks = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    points = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in marks]
     assert points[0] == points[1] and abs(points[2][0] - points[0][0]) > 3
     assert [t.get_text() for t in ax.texts] == ["red", "blue"]
-    assert [line.get_marker() for line in ax.lines] == ["s", "o", "s", "o"]
+    assert [line.get_marker() for line in marks] == ["s", "o", "s", "o"]
+    home = [line.get_xydata().tolist() for line in ax.lines if len(line.get_xdata()) == 2]
+    assert home == [[list(points[i]), list(points[i - 1])] for i in (1, 3)], "a synonym has a line to its own word"
 
 
 def test_a_plane_keeps_the_greatest_spread_and_its_sides():

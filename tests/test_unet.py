@@ -95,6 +95,15 @@ def test_a_picture_does_not_depend_on_its_batch(config):
 
 
 @pytest.mark.parametrize("pool", ["attention", "mean"])
+def test_the_order_of_tokens_is_known_from_their_numbers_alone(pool):
+    """No key has a place of its own: where a word stands, the text encoder has to have written into it."""
+    config = replace(TINY, pool=pool)
+    network, (z, t, cond) = random_unet(config), inputs(config)
+    shuffled = Text(cond.text.tokens[:, torch.randperm(7, generator=torch.Generator().manual_seed(0))])
+    torch.testing.assert_close(network(z, t, replace(cond, text=shuffled)), network(z, t, cond), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["attention", "mean"])
 def test_a_mask_is_respected_and_without_one_padding_is_attended(pool):
     config = replace(TINY, pool=pool, text_norm=None)  # a GroupNorm on text counts the padding's numbers, mask or not
     network, (z, t, cond) = random_unet(config), inputs(config, length=9)

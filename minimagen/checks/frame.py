@@ -101,11 +101,6 @@ class Exercise:
     def __post_init__(self) -> None:
         _ALL[self.name] = self
 
-    @property
-    def own(self) -> list[Callable]:
-        """What is no answer: the package's functions that are one, and what our mistakes are made of."""
-        return [self.reference, *self.borrowed, *(f for w in self.wrong for f in _called(_plain(w.function)))]
-
     def __call__(self, function: Callable) -> None:
         """Say what is right, or which mistake this is."""
         self._try(function, seed=0)
@@ -160,7 +155,7 @@ class Exercise:
         """The function's answer, with the package's own out of reach; whatever goes wrong becomes a sentence."""
         Borrowed.caught.clear()
         try:
-            with out_of_reach(self.own), torch.no_grad(), bounded():
+            with out_of_reach([self.reference, *self.borrowed]), torch.no_grad(), bounded():
                 got = function(*args, **case.options)
         except Borrowed:
             got = None
@@ -217,12 +212,6 @@ def out_of_reach(functions: Sequence[Callable]) -> Iterator[None]:
     finally:
         for f, code in kept:
             f.__code__ = code
-
-
-def _called(function: Callable) -> list[Callable]:
-    """The functions of its own file that a function calls by name."""
-    named = (function.__globals__.get(name) for name in function.__code__.co_names)
-    return [f for f in named if inspect.isfunction(f) and f.__module__ == function.__module__]
 
 
 def _plain(function: Callable) -> Any:
