@@ -93,6 +93,7 @@ def _judge(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator
 
 
 def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Iterator[Any], Path]:
+    from . import checkpoint
     from .data import Folder, shards
     from .recipes import cook, new_data, new_twins, recipe
     from .text import TextEncoder
@@ -111,11 +112,12 @@ def _pictures(args: Namespace, out: Path, budget: dict[str, Any]) -> tuple[Itera
     options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     stage = f"unet_{dish.size}"
     place, begin = out / stage, None if args.begin is None else Path(args.begin) / stage
+    for part in (place, place / "small"):  # what is rendered may lie there without a run
+        _fresh(part, args.resume or not (part / checkpoint.NAME).exists())
     dish = dish if pairs is None else replace(dish, pairs=pairs)
     if data is None and dish.cache is not None and device(None) == "cuda":  # which would wait for what is rendered
         for new in (new_data, new_twins) if dish.pairs else (new_data,):
             _fill(new(dish, args.cache or place / "cache", args.seed))
-    _fresh(place, args.resume)
     text = own or given
     run = cook(dish, place, text=text, data=data, begin=begin, cache=args.cache, **budget, **options)
     return _beside_its_text(run, text, out), place

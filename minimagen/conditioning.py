@@ -165,11 +165,14 @@ def upsample(images: Tensor, size: int) -> Tensor:
     """(B, 3, h, w) → (B, 3, size, size), bicubic: the picture an SR stage begins from."""
     if images.shape[-1] == size:
         return images
-    # antialias=True is Catmull and Rom's kernel, which keeps straight ramps straight; torch's other one ripples
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+    return _bicubic(images, size, size)
 
 
 def smooth(images: Tensor, factor: int = 4) -> Tensor:
     """Shrunk by means of factor × factor pixels, and enlarged again: what an enlarged picture holds. 1 = identity."""
-    small = F.avg_pool2d(images, factor)
-    return images if factor == 1 else F.interpolate(small, images.shape[-2:], mode="bicubic", antialias=True)
+    return images if factor == 1 else _bicubic(F.avg_pool2d(images, factor), *images.shape[-2:])
+
+
+def _bicubic(images: Tensor, height: int, width: int) -> Tensor:
+    # antialias=True is Catmull and Rom's kernel, which keeps straight ramps straight; torch's other one ripples
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=True)

@@ -233,6 +233,17 @@ def test_train_then_draw_from_own_pictures(weights, tmp_path, capsys, monkeypatc
     assert run(capsys, "draw", "--weights", out, "--out", tmp_path / "a.png", "a cube")[0] == 0
 
 
+def test_rendered_pictures_are_no_run_and_the_first_part_is_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(recipes, "cook", lambda *dish, **options: (_ for _ in ()))
+    place = tmp_path / f"unet_{recipes.CPU['base'].size}"
+    (place / "cache").mkdir(parents=True)
+    assert run(capsys, "train", "base", "--out", tmp_path, "--steps", "1")[0] == 0
+    (place / "small").mkdir()
+    (place / "small" / "checkpoint.safetensors").touch()
+    code, _, err = run(capsys, "train", "base", "--out", tmp_path, "--steps", "1")
+    assert code == 1 and "small holds a run already: go on with --resume" in err
+
+
 def test_another_text_encoder_than_the_folders_is_refused(weights, tmp_path, capsys):
     encoder = TextEncoder.from_pretrained(weights)
     encoder.save_pretrained(tmp_path / "run")

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Grade an assignment, each submission in a container of its own:   ./grade.sh 01_forward_noise
 #
-# A container sees one submission, under no name, and a gradebook without learners (blank.db). It has no network, and what it writes
-# is thrown away but for the notebook that it ran. The points are then read from that notebook, outside, running nothing.
+# A container sees one submission, under no name, and a gradebook without learners (blank.db). It has no network, and
+# what it writes is thrown away but for the notebook that it ran. The points are then read from that notebook, outside,
+# running nothing.
 # ENGINE=podman takes another engine. To grade somebody again, remove executed/STUDENT/ASSIGNMENT, and add --force.
 set -eu
 lesson=${1:?name an assignment, such as 01_forward_noise}
