@@ -43,6 +43,8 @@ def norm_act(
     x: Tensor, norm: nn.GroupNorm, act: str | None = None, scale: Tensor | None = None, shift: Tensor | None = None
 ) -> Tensor:
     """act(GroupNorm(x) · (1 + scale) + shift), scale and shift of shape (B, C); None = off"""
+    if torch.compiler.is_compiling():
+        return norm_act_by_sums(x, norm, act, scale, shift)
     if x.device.type != "cpu":
         return norm_act_as_written(x, norm, act, scale, shift)
     arguments = x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, act
@@ -63,6 +65,28 @@ def norm_act_as_written(
     if scale is not None and shift is not None:
         h = torch.addcmul(shift[..., None, None], h, 1 + scale[..., None, None])
     return (ACTIVATIONS if torch.is_grad_enabled() else _IN_PLACE)[act](h)
+
+
+def norm_act_by_sums(
+    x: Tensor, norm: nn.GroupNorm, act: str | None = None, scale: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """`norm_act` as two passes over channels-last memory, act(a x + b), which a compiler turns into as many kernels.
+
+    PyTorch's own would first copy the picture to another layout, and the compiler's would read it across the grain.
+    """
+    values = tokens_of(x).float()  # (B, N, C)
+    batch, n, channels = values.shape
+    per_group = (batch, norm.num_groups, channels // norm.num_groups)
+    mean, square = (s.view(per_group).mean(-1, keepdim=True) for s in (values.mean(1), values.square().mean(1)))
+    r = ((square - mean.square()).clamp(min=0) + norm.eps).rsqrt()
+    w, b = norm.weight.float().expand(batch, channels), norm.bias.float().expand(batch, channels)
+    if scale is not None and shift is not None:
+        gain = 1 + scale.float()
+        w, b = w * gain, b * gain + shift.float()
+    a = w.view(per_group) * r
+    b = b.view(per_group) - a * mean
+    a, b = a.view(batch, 1, channels), b.view(batch, 1, channels)
+    return picture_of(ACTIVATIONS[act](a * values + b).to(x.dtype), like=x)
 
 
 def _normalise(x, gamma, beta, scale, shift, groups, eps, act):

@@ -6,6 +6,7 @@ One batch after another it pays to draw the likeliest, and little to look it up 
 twins       two pictures alike but for one told thing, with one noise, time and level. Of their errors e and e' the half
             sum is what no sentence helps with, the half difference what the sentence alone decides, which counts more:
             mean((e + e') / 2)² + apart · mean((e − e') / 2)²;  apart = 1 is the mean of both squares
+            (`evened`: of each pair alike, in however few pixels it shows)
 attention   where the window shows a thing, its own noun phrase is to be attended to rather than all others together:
             mean softplus(log Σ exp s_others − log Σ exp s_own), s = q·k / √d, over layers, heads, and the thing's cells
 """
@@ -28,6 +29,7 @@ from .fused import norm_act, tokens_of
 from .layers import Attention
 from .objective import Task
 
+NOTHING = -1e4  # the score of a token that is not asked for
 NOUNS = 5  # noun phrases of a caption that an item tells the places of: of at most three things and a sign
 
 
@@ -82,10 +84,21 @@ class Twins:
     """twins(task, places, device) → what `train` adds to the loss of the pictures at these places.
 
     data: ToylandTwins, or a cache of them. pairs: how many a call. drawn, asked: how much either means counts; 0 = off.
+    typical: what `evened` is told; None = every pair's half difference counts by its pixels.
     """
 
-    def __init__(self, data: Any, text: Any, pairs: int, drawn: float = 0.7, asked: float = 0.15, apart: float = 4.0):
+    def __init__(
+        self,
+        data: Any,
+        text: Any,
+        pairs: int,
+        drawn: float = 0.7,
+        asked: float = 0.15,
+        apart: float = 4.0,
+        typical: float | None = None,
+    ):
         self.data, self.text, self.pairs, self.drawn, self.asked, self.apart = data, text, pairs, drawn, asked, apart
+        self.typical = typical
         self.told: dict[str, Tensor] = {}  # the last call's numbers
 
     def __call__(self, task: Task, places: Tensor, device: torch.device) -> Tensor:
@@ -94,19 +107,33 @@ class Twins:
         first = [2 * n if count is None else 2 * n % (count - count % 2) for n in numbers.tolist()]
         batch = collate([self.data[n + i] for n in first for i in (0, 1)])
         told = replace(task, drop=0.0, crop=None)  # both twins, whole, and told
+        terms = told.terms(batch, numbers.repeat_interleave(2), device)
         with attended(task.denoiser.unet) as scores:
-            out, target = task.denoiser.loss_terms(*told.terms(batch, numbers.repeat_interleave(2), device))
+            out, target = task.denoiser.loss_terms(*terms)
         if not scores:
             raise ValueError("twins differ in what is told of them alone: they need a network that attends to text")
         asked = unlike(scores, batch["where"].to(device), *words(self.text, batch, scores[0].shape[-1]))
-        same, apart = halves(out - target)
+        weights = None if self.typical is None else evened(terms[0], self.typical)
+        same, apart = halves(out - target, weights)
         self.told = {name: v.detach() for name, v in (("same", same), ("apart", apart), ("asked", asked))}
         return self.drawn * (same + self.apart * apart) + self.asked * asked
 
 
-def halves(error: Tensor) -> tuple[Tensor, Tensor]:
-    """mean((e + e') / 2)² and mean((e − e') / 2)² of twins' errors (2 N, …), in which two stand beside each other."""
-    return ((error[0::2] + error[1::2]) / 2).square().mean(), ((error[0::2] - error[1::2]) / 2).square().mean()
+def halves(error: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """mean((e + e') / 2)² and mean w·((e − e') / 2)² of twins' errors (2 N, …), in which two stand beside each other.
+
+    weights: (N,), one a pair; None = all 1.
+    """
+    same, apart = (((error[0::2] + sign * error[1::2]) / 2).square() for sign in (1, -1))
+    return same.mean(), apart.mean() if weights is None else (apart.flatten(1).mean(1) * weights).mean()
+
+
+def evened(x: Tensor, typical: float, most: float = 4.0) -> Tensor:
+    """w = min(most, typical / mean((x − x') / 2)²), one a pair of twins (2 N, …)  # (N,); 1 where the mean is typical
+
+    What differs in few pixels, as letters and materials do, then counts as what differs in many.
+    """
+    return (typical / ((x[0::2] - x[1::2]) / 2).square().flatten(1).mean(1)).clamp(max=most)
 
 
 def words(text: Any, batch: dict[str, Any], length: int) -> tuple[Tensor, Tensor]:
@@ -153,9 +180,9 @@ def unlike(scores: Sequence[Tensor], where: Tensor, own: Tensor, others: Tensor)
         there = F.adaptive_avg_pool2d(where.float()[:, None], (s.shape[2], s.shape[3])) >= 0.5  # (B, 1, h, w)
         there &= own.any(-1).to(there.device)[:, None, None, None]  # a caption may have been cut before its noun
         of_others, of_own = (
-            s.float().masked_fill(~words.to(s.device)[:, None, None, None], -torch.inf).logsumexp(-1)
+            s.float().masked_fill(~words.to(s.device)[:, None, None, None], NOTHING).logsumexp(-1)
             for words in (others, own)
         )  # (B, heads, h, w)
-        losses = F.softplus(of_others - of_own)[there.expand_as(of_own)]
-        terms.append(losses.sum() / max(1, len(losses)))
+        counted = there.expand_as(of_own)  # as a factor, for how many there are a GPU would have to be waited for
+        terms.append((F.softplus(of_others - of_own) * counted).sum() / counted.sum().clamp(min=1))
     return torch.stack(terms).mean()

@@ -14,7 +14,7 @@ from minimagen.files import load_tensors
 from minimagen.resources import data_folder
 from minimagen.schedule import CosineSchedule
 from minimagen.text import TextEncoder
-from minimagen.twins import ToylandTwins
+from minimagen.twins import ToylandTwins, attended
 from minimagen.unet import UNet, UNetConfig
 from tools import train_on_gpu
 from tools.train_on_gpu import CAPTIONS, SEED, TWINS, Pool, apart_counts, batch_of, losses_of, main, write_chunk
@@ -101,13 +101,16 @@ def test_one_in_ten_captions_is_the_null_text_and_never_a_twins(rendered, text, 
 def test_the_losses_of_a_network_that_returns_zeros_are_the_targets(rendered, text, stage):
     torch.manual_seed(0)
     batch = batch_of(pools(rendered), text, text([""]).tokens, 3, 2)
-    plain, same, apart, asked = losses_of(stage, batch, 3)
+    with attended(stage.denoiser.unet) as scores:
+        plain, same, apart, asked = losses_of(stage.denoiser, scores, batch, 3)
     alpha, sigma = stage.denoiser.schedule(batch.t, like=batch.x)
     v = alpha * batch.eps - sigma * batch.x
     torch.testing.assert_close(plain, v[:3].square().mean())
     sums, differences = ((v[3] + v[4]) / 2, (v[5] + v[6]) / 2), ((v[3] - v[4]) / 2, (v[5] - v[6]) / 2)
     torch.testing.assert_close(same, torch.stack(sums).square().mean())
-    torch.testing.assert_close(apart, torch.stack(differences).square().mean())
+    energies = [((a - b) / 2).square().mean() for a, b in (batch.x[3:5], batch.x[5:7])]
+    torch.testing.assert_close(batch.weights, torch.stack([0.005 / e for e in energies]).clamp(max=4))
+    torch.testing.assert_close(apart, (torch.stack(differences).square().mean((1, 2, 3)) * batch.weights).mean())
     assert 0 < float(asked.detach()) < 5
     out = stage.denoiser.unet(batch.x, batch.t, Cond(Text(batch.tokens)))
     assert not out.any()
@@ -169,7 +172,9 @@ def test_a_step_lowers_all_four_losses_as_they_count_and_its_seed_decides_it(
             patch.setattr(torch.nn.utils, "clip_grad_norm_", caught)
             main([*call, "--renderers", "0", "--seed", seed])
     torch.manual_seed(5)
-    plain, same, apart, asked = losses_of(stage, batch_of(pools(rendered), text, text([""]).tokens, 4, 2), 4)
+    with attended(stage.denoiser.unet) as scores:
+        batch = batch_of(pools(rendered), text, text([""]).tokens, 4, 2)
+        plain, same, apart, asked = losses_of(stage.denoiser, scores, batch, 4)
     (plain + 0.7 * (same + 6 * apart) + 0.15 * asked).backward()
     for grads, equal in zip(found, (True, True, False), strict=True):
         close = [

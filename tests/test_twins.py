@@ -25,7 +25,7 @@ from minimagen.toyland.render import render
 from minimagen.toyland.scene import Scene, Thing
 from minimagen.toyland.twins import shown, twins
 from minimagen.training import train
-from minimagen.twins import ToylandTwins, Twins, attended, unlike
+from minimagen.twins import ToylandTwins, Twins, attended, evened, halves, unlike
 from minimagen.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(
@@ -341,6 +341,31 @@ def test_where_halves_count_the_same_it_is_the_loss_of_both(data):
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     seeds = [g.initial_seed() for g in dice(3, places)]
     assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_evened_a_pair_counts_alike_in_however_few_pixels_it_differs():
+    x = torch.zeros(6, 3, 4, 4)
+    x[0, :, 0, 0] = 2.0  # half the difference is 1 in one pixel of 16
+    x[3, :, :2] = -2.0  # and −1 in eight
+    w = evened(x, typical=0.25, most=8.0)  # the third two are alike
+    assert w.tolist() == [4.0, 0.5, 8.0] and evened(x, 0.25).max() == 4
+    error = x / 2
+    same, apart = halves(error, w)
+    assert (w[:2] * (error[:4:2] - error[1:4:2]).square().mean((1, 2, 3))).tolist() == [0.25, 0.25]
+    assert apart.item() == pytest.approx((0.0625 + 0.0625 + 0) / 3) and same == halves(error)[0]
+    assert halves(error)[1] == halves(error, torch.ones(3))[1]
+
+
+def test_twins_are_evened_by_their_pictures(data):
+    one, device, places = task(), torch.device("cpu"), torch.arange(4)
+    plain, even = (Twins(Listed(data), Words(), 4, 1, 0, 1, typical) for typical in (None, 0.01))
+    sums = [beside(one, places, device).item() for beside in (plain, even)]
+    told = replace(one, drop=0.0, crop=None)
+    x, eps, t, cond = told.terms(collate(data[:8]), torch.arange(4).repeat_interleave(2), device)
+    out, target = one.denoiser.loss_terms(x, eps, t, cond)
+    apart = ((out - target)[0::2] - (out - target)[1::2]).square().mean((1, 2, 3)) / 4
+    w = (0.01 / ((x[0::2] - x[1::2]) / 2).square().mean((1, 2, 3))).clamp(max=4)
+    assert sums[1] - sums[0] == pytest.approx(((w - 1) * apart).mean().item(), rel=1e-3) and w.std() > 0.1
 
 
 def test_what_the_sentence_decides_counts_more(data):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from minimagen import fused, unet
 from minimagen.conditioning import Cond, Text
 from minimagen.layers import Attention, Pooling, ResBlock
+from minimagen.twins import attended
 from minimagen.unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 
 TINY = UNetConfig(
@@ -236,14 +237,35 @@ def test_fast_normalisation_is_the_formula_forwards_and_backwards(groups, height
     scale_shift = [torch.randn(3, 16, requires_grad=True) for _ in range(2)] if scaled else [None, None]
     wanted = [x, norm.weight, norm.bias, *scale_shift[: 2 * scaled]]
     weight = torch.randn(x.shape)
-    fast = fused.norm_act(x, norm, act, *scale_shift)
-    plain = fused.norm_act_as_written(x, norm, act, *scale_shift)
-    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-4)
+    ways = fused.norm_act_as_written, fused.norm_act, fused.norm_act_by_sums
+    plain, *others = (way(x, norm, act, *scale_shift) for way in ways)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "_PART", part)
-        gradients = [torch.autograd.grad((y * weight).sum(), wanted) for y in (fast, plain)]
-    for a, b in zip(*gradients):
-        torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3)
+        expected, *gradients = (torch.autograd.grad((y * weight).sum(), wanted) for y in (plain, *others))
+    for way, found in zip(others, gradients, strict=True):
+        torch.testing.assert_close(way, plain, atol=1e-4, rtol=1e-4)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3)
+
+
+def test_a_compiled_network_is_the_network_and_tells_where_it_looks():
+    """In one graph, with the hooks that collect attention's scores, as a GPU trains it."""
+    network = random_unet(TINY).requires_grad_(True)
+    torch.manual_seed(0)
+    z, t, cond = torch.randn(2, 3, 16, 16), torch.rand(2), Cond(Text(torch.randn(2, 5, 32)))
+    found = []
+    with attended(network) as scores:
+        for call in (network, torch.compile(network, backend="aot_eager", fullgraph=True)):
+            for _ in range(2):  # the second time nothing is compiled
+                scores.clear()
+                loss = call(z, t, cond).square().mean() + sum(s.square().mean() for s in scores)
+                found.append((len(scores), loss, *torch.autograd.grad(loss, list(network.parameters()))))
+    count, *eager = found[0]
+    assert count > 0
+    for other, *compiled in found[1:]:
+        assert other == count
+        for a, b in zip(compiled, eager, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -33,15 +33,16 @@ from minimagen.cache import as_bytes, as_floats
 from minimagen.cascade import Stage
 from minimagen.conditioning import Cond, Text
 from minimagen.data import ToylandImages, collate
+from minimagen.denoiser import Denoiser
 from minimagen.fused import fast_bf16
 from minimagen.muon import optimizer_of
 from minimagen.objective import spread_times
-from minimagen.recipes import TWINS
+from minimagen.recipes import TWINS, TYPICAL
 from minimagen.resources import data_folder
 from minimagen.stored import save_stage
 from minimagen.text import TextEncoder
 from minimagen.training import EMA, TrainStep, lr_factor
-from minimagen.twins import ToylandTwins, attended, halves, unlike, words
+from minimagen.twins import ToylandTwins, attended, evened, halves, unlike, words
 
 CAPTIONS = 8  # ways of saying each picture
 CHUNK = 256  # pictures a file
@@ -57,6 +58,7 @@ LOOK_EVERY, LOG_EVERY, SAVE_EVERY = 20, 50, 60  # steps, steps, seconds
 def render(folder: Path, number: int, count: int, seed: int) -> None:
     """Chunk after chunk without end: those of renderer `number` of `count`."""
     torch.set_num_threads(1)
+    os.nice(5)  # whoever feeds the card goes first
     text = TextEncoder.from_pretrained(data_folder())
     for turn in range(number, 1 << 30, count):
         if not (folder / f"pairs-{turn:06d}.safetensors").exists():  # what an earlier call has rendered is there
@@ -137,6 +139,7 @@ class Batch:
     own: Tensor
     others: Tensor
     where: Tensor
+    weights: Tensor  # of the twins' half differences, one a pair
 
 
 @torch.no_grad()
@@ -158,16 +161,20 @@ def batch_of(pools: dict[str, Pool], text: TextEncoder, null: Tensor, n: int, pa
     eps[n + 1 :: 2] = eps[n::2]
     places = torch.cat([torch.arange(n), torch.arange(n, n + pairs).repeat_interleave(2)])
     t = spread_times(places, int(torch.randint(1 << 30, ())), shift=2.0).to(device)
-    return Batch(x, eps, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two])
+    weights = evened(x[n:], TYPICAL)
+    return Batch(x, eps, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two], weights)
 
 
-def losses_of(stage: Stage, batch: Batch, n: int) -> Tensor:
-    """(4,): the pictures' error; of the twins half the sum, half the difference, and the attention's question."""
-    with attended(stage.denoiser.unet) as scores:
-        out, target = stage.denoiser.loss_terms(batch.x, batch.eps, batch.t, Cond(Text(batch.tokens)))
+def losses_of(denoiser: Denoiser, scores: list[Tensor], batch: Batch, n: int) -> Tensor:
+    """(4,): the pictures' error; of the twins half the sum, half the difference, and the attention's question.
+
+    scores: the list that `attended` fills, which is emptied here.
+    """
+    scores.clear()
+    out, target = denoiser.loss_terms(batch.x, batch.eps, batch.t, Cond(Text(batch.tokens)))
     error = out - target
     asked = unlike([s[n:] for s in scores], batch.where, batch.own, batch.others)
-    return torch.stack([error[:n].square().mean(), *halves(error[n:]), asked])
+    return torch.stack([error[:n].square().mean(), *halves(error[n:], batch.weights), asked])
 
 
 def apart_counts(progress: float) -> float:
@@ -209,48 +216,50 @@ def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
         with average:
             save_stage(replace(stage, about=about), args.out, torch.float16)
 
+    denoiser = replace(stage.denoiser, unet=torch.compile(unet, dynamic=False)) if args.compile else stage.denoiser
     precision, null, told = fast_bf16(device), text([""]).tokens, []
     before, start = counts["seconds"], time.monotonic()
     saved = since = start
-    while True:
-        now = time.monotonic()
-        counts["seconds"] = round(before + now - start, 1)
-        progress = counts["seconds"] / (60 * args.minutes)
-        if progress >= 1 or (args.stop and now - start >= 60 * args.stop):
-            break
-        rate = args.lr * lr_factor(counts["steps"], progress, args.warmup, 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        if counts["steps"] % LOOK_EVERY == 0:
-            for pool in pools.values():
-                pool.look()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision):
-            losses = losses_of(stage, batch_of(pools, text, null, args.batch, args.pairs), args.batch)
-        plain, same, apart, asked = losses
-        (plain + DRAWN * (same + apart_counts(progress) * apart) + ASKED * asked).backward()
-        nn.utils.clip_grad_norm_(list(unet.parameters()), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.update()
-        counts["steps"] += 1
-        counts["images"] += args.batch
-        counts["twins"] += 2 * args.pairs
-        told.append(losses.detach())
-        if counts["steps"] % LOG_EVERY == 0:
-            values = torch.stack(told).mean(0).tolist()
-            speed = round(len(told) * (args.batch + 2 * args.pairs) / (time.monotonic() - since))
-            since = time.monotonic()
-            told.clear()
-            if not math.isfinite(sum(values)):
-                raise FloatingPointError(f"the losses are {values} at step {counts['steps']}: lower --lr")
-            row = counts | dict(zip(("loss", "same", "apart", "asked"), (round(v, 5) for v in values), strict=True))
-            row |= {"lr": round(rate, 6), "images_per_second": speed, "rendered": pools["images"].count}
-            print(json.dumps(row), flush=True)
-            with open(args.out / "log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        if time.monotonic() - saved > SAVE_EVERY:
-            save()
-            saved = time.monotonic()
+    with attended(unet) as scores:  # once, for the compiler takes hooks as it finds them
+        while True:
+            now = time.monotonic()
+            counts["seconds"] = round(before + now - start, 1)
+            progress = counts["seconds"] / (60 * args.minutes)
+            if progress >= 1 or (args.stop and now - start >= 60 * args.stop):
+                break
+            rate = args.lr * lr_factor(counts["steps"], progress, args.warmup, 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            if counts["steps"] % LOOK_EVERY == 0:
+                for pool in pools.values():
+                    pool.look()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision):
+                losses = losses_of(denoiser, scores, batch_of(pools, text, null, args.batch, args.pairs), args.batch)
+            plain, same, apart, asked = losses
+            (plain + DRAWN * (same + apart_counts(progress) * apart) + ASKED * asked).backward()
+            nn.utils.clip_grad_norm_(list(unet.parameters()), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update()
+            counts["steps"] += 1
+            counts["images"] += args.batch
+            counts["twins"] += 2 * args.pairs
+            told.append(losses.detach())
+            if counts["steps"] % LOG_EVERY == 0:
+                values = torch.stack(told).mean(0).tolist()
+                speed = round(len(told) * (args.batch + 2 * args.pairs) / (time.monotonic() - since))
+                since = time.monotonic()
+                told.clear()
+                if not math.isfinite(sum(values)):
+                    raise FloatingPointError(f"the losses are {values} at step {counts['steps']}: lower --lr")
+                row = counts | dict(zip(("loss", "same", "apart", "asked"), (round(v, 5) for v in values), strict=True))
+                row |= {"lr": round(rate, 6), "images_per_second": speed, "rendered": pools["images"].count}
+                print(json.dumps(row), flush=True)
+                with open(args.out / "log.jsonl", "a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+            if time.monotonic() - saved > SAVE_EVERY:
+                save()
+                saved = time.monotonic()
     save()
     last = TrainStep(counts["steps"], counts["images"], 0.0, counts["seconds"], torch.zeros(()), average)
     samples.show(stage, last, text, args.out)
@@ -271,6 +280,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--renderers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes that render"
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="the network: twice as fast, once some minutes have gone into it",
     )
     parser.add_argument("--render", type=int, help=argparse.SUPPRESS)  # this process is renderer number …
     args = parser.parse_args(arguments)
