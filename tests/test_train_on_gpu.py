@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -181,6 +182,29 @@ def test_a_step_lowers_all_four_losses_as_they_count_and_its_seed_decides_it(
             torch.allclose(g, p.grad, rtol=1e-3, atol=1e-6) for g, p in zip(grads, stage.denoiser.unet.parameters())
         ]
         assert all(close) == equal
+
+
+def test_a_compiled_network_takes_the_same_step(rendered, stage, tmp_path, monkeypatch):
+    found = []
+
+    def caught(parameters, bound):
+        found.append([p.grad.clone() for p in parameters])
+        raise Enough
+
+    monkeypatch.setattr(train_on_gpu, "fast_bf16", lambda device: False)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", caught)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    torch.nn.init.normal_(stage.denoiser.unet.conv_out.weight)  # or it would return zeros
+    stage.save_pretrained(tmp_path / "begin")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rendered").symlink_to(rendered)
+    call = [str(tmp_path / "out"), "--begin", str(tmp_path / "begin"), "--batch", "4", "--pairs", "2"]
+    for compiled in ([], ["--compile"]):
+        with pytest.raises(Enough):
+            main([*call, "--renderers", "0", *compiled])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-5)
+    assert max(float(a.abs().max()) for a in found[0]) > 1e-3
 
 
 def test_a_step_without_pairs_is_refused(tmp_path, capsys):

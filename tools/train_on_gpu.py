@@ -32,7 +32,7 @@ from minimagen import files, samples
 from minimagen.cache import as_bytes, as_floats
 from minimagen.cascade import Stage
 from minimagen.conditioning import Cond, Text
-from minimagen.data import ToylandImages, collate
+from minimagen.data import GRID, ToylandImages, collate
 from minimagen.denoiser import Denoiser
 from minimagen.fused import fast_bf16
 from minimagen.muon import optimizer_of
@@ -125,6 +125,19 @@ class Pool:
             self.count = end
 
 
+def filled(folder: Path, device: torch.device, least: int, helpers: list[subprocess.Popen]) -> dict[str, Pool]:
+    """The pools of pictures and of pairs, as soon as there are so many of each."""
+    pools = {name: Pool(folder, name, device) for name in ("images", "pairs")}
+    for pool in pools.values():
+        pool.look()
+        while pool.count < least:
+            if all(helper.poll() is not None for helper in helpers):
+                raise RuntimeError(f"{pool.count} {pool.name} are rendered, and nobody renders more: see --renderers")
+            time.sleep(0.2)
+            pool.look()
+    return pools
+
+
 # The run
 
 
@@ -165,6 +178,16 @@ def batch_of(pools: dict[str, Pool], text: TextEncoder, null: Tensor, n: int, pa
     return Batch(x, eps, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two], weights)
 
 
+def blank(n: int, pairs: int, null: Tensor) -> Batch:
+    """A batch of that shape in which nothing is to be seen or asked, to compile with."""
+    count, device = n + 2 * pairs, null.device
+    x = torch.zeros(count, 3, 64, 64, device=device)
+    asked = torch.zeros(2 * pairs, null.shape[1], dtype=torch.bool, device=device)
+    where = torch.zeros(2 * pairs, 64 // GRID, 64 // GRID, dtype=torch.bool, device=device)
+    t, weights = torch.full((count,), 0.5, device=device), torch.ones(pairs, device=device)
+    return Batch(x, x, t, null.expand(count, -1, -1).contiguous(), asked, asked, where, weights)
+
+
 def losses_of(denoiser: Denoiser, scores: list[Tensor], batch: Batch, n: int) -> Tensor:
     """(4,): the pictures' error; of the twins half the sum, half the difference, and the attention's question.
 
@@ -182,7 +205,7 @@ def apart_counts(progress: float) -> float:
     return APART[0] + (APART[1] - APART[0]) * min(1.0, max(0.0, (progress - 0.5) / 0.4))
 
 
-def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
+def train(args: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -196,15 +219,8 @@ def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
         unet.load_state_dict(kept["unet"])
         optimizer.load_state_dict(kept["optimizer"])
         average.average, average.updates, counts = kept["average"], kept["updates"], kept["counts"]
-    torch.manual_seed(args.seed + counts["steps"])
-    pools = {name: Pool(args.out / "rendered", name, device) for name in ("images", "pairs")}
-    for pool in pools.values():
-        pool.look()
-        while pool.count < args.batch:
-            if all(helper.poll() is not None for helper in helpers):
-                raise RuntimeError(f"{pool.count} {pool.name} are rendered, and nobody renders more: see --renderers")
-            time.sleep(0.2)
-            pool.look()
+    precision, null, told = fast_bf16(device), text([""]).tokens, []
+    before, start = counts["seconds"], time.monotonic()
 
     def save() -> None:
         kept = {"unet": unet.state_dict(), "optimizer": optimizer.state_dict(), "average": average.average}
@@ -216,11 +232,9 @@ def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
         with average:
             save_stage(replace(stage, about=about), args.out, torch.float16)
 
-    denoiser = replace(stage.denoiser, unet=torch.compile(unet, dynamic=False)) if args.compile else stage.denoiser
-    precision, null, told = fast_bf16(device), text([""]).tokens, []
-    before, start = counts["seconds"], time.monotonic()
-    saved = since = start
-    with attended(unet) as scores:  # once, for the compiler takes hooks as it finds them
+    def steps(denoiser: Denoiser, scores: list[Tensor], pools: dict[str, Pool]) -> None:
+        torch.manual_seed(args.seed + counts["steps"])
+        saved = since = time.monotonic()
         while True:
             now = time.monotonic()
             counts["seconds"] = round(before + now - start, 1)
@@ -260,6 +274,16 @@ def train(args: argparse.Namespace, helpers: list[subprocess.Popen]) -> None:
             if time.monotonic() - saved > SAVE_EVERY:
                 save()
                 saved = time.monotonic()
+
+    with attended(unet) as scores:  # once, for the compiler takes hooks as it finds them
+        denoiser = stage.denoiser
+        if args.compile:  # before anybody renders, for it takes minutes even of all processors
+            denoiser = replace(denoiser, unet=torch.compile(unet, dynamic=False))
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision):
+                losses_of(denoiser, scores, blank(args.batch, args.pairs, null), args.batch).sum().backward()
+            optimizer.zero_grad(set_to_none=True)
+        with renderers(args.out / "rendered", args.renderers, args.seed) as helpers:
+            steps(denoiser, scores, filled(args.out / "rendered", device, args.batch, helpers))
     save()
     last = TrainStep(counts["steps"], counts["images"], 0.0, counts["seconds"], torch.zeros(()), average)
     samples.show(stage, last, text, args.out)
@@ -284,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="the network: twice as fast, once some minutes have gone into it",
+        help="the network: twice as fast, but not before some minutes have gone into it",
     )
     parser.add_argument("--render", type=int, help=argparse.SUPPRESS)  # this process is renderer number …
     args = parser.parse_args(arguments)
@@ -292,8 +316,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("a step takes one picture and one pair, or more")
     if args.render is not None:
         render(args.out, args.render, args.renderers, SEED + args.seed)
-    with renderers(args.out / "rendered", args.renderers, args.seed) as helpers:
-        train(args, helpers)
+    train(args)
     return 0
 
 
