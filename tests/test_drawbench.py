@@ -483,6 +483,27 @@ def test_an_imagen_and_a_pipeline_are_drawn_from(known):
     assert first.alignment.mean == second.alignment.mean == 1.0
 
 
+def test_a_folder_of_weights_draws_on_a_gpu_where_there_is_one(monkeypatch, tmp_path):
+    places = []
+    monkeypatch.setattr("minimagen.cascade.Imagen.from_pretrained", lambda folder: Placed(places))
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert draw_of(tmp_path, 64, {})(["a red cube"], 1, 0) == ["drawn"]
+    assert places == ["cuda"]
+
+
+class Placed:
+    def __init__(self, places):
+        self.places = places
+
+    def to(self, place):
+        self.places.append(place)
+        return self
+
+    def draw(self, texts, **options):
+        return ["drawn"]
+
+
 def test_no_two_calls_of_a_pipeline_share_their_noise():
     class Pipeline:
         components: dict = {}

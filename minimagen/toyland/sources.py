@@ -120,6 +120,7 @@ def draw_of(source: Any, size: int | None, options: dict) -> Draw:
             from minimagen.cascade import Imagen
 
             source = Imagen.from_pretrained(source)
+        source = source.to("cuda") if torch.cuda.is_available() else source
     if hasattr(source, "draw"):
         return lambda texts, count, seed: source.draw(texts, count=count, seed=seed, size=size, **options)
     if hasattr(source, "components"):  # a diffusers pipeline
