@@ -100,6 +100,13 @@ def test_the_first_stage_looks_up_whose_colour_it_is():
     assert len(both) == 24 and sum(both) >= 15, both
 
 
+def test_the_first_stage_writes_words():
+    """Letter by letter, the sentence's: a network that has not learned to has none of them right, as chance has."""
+    prompts = suite("training word", 16)
+    read = [reading.word for reading in shipped()(drawn([p.text for p in prompts], 64))]
+    assert sum(word == p.scene.word for word, p in zip(read, prompts, strict=True)) >= 3, read
+
+
 def test_the_second_stage_beats_the_interpolation_that_it_begins_from():
     x, said = truths(256)
     low, plain = truths(64)[0], psnr(upsample(truths(64)[0], 256), x)
