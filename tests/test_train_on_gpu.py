@@ -154,24 +154,31 @@ class Enough(Exception):
     """A step's gradient is known."""
 
 
-def test_a_step_lowers_all_four_losses_as_they_count_and_its_seed_decides_it(
-    rendered, stage, text, tmp_path, monkeypatch
-):
+@pytest.fixture
+def first_gradients(rendered, stage, tmp_path, monkeypatch):
+    """(options of the call) → the gradients of a run's first step from `stage`, before they are cut."""
     found = []
 
     def caught(parameters, bound):
         found.append([p.grad.clone() for p in parameters])
         raise Enough
 
-    monkeypatch.setattr(train_on_gpu, "fast_bf16", lambda device: False)
-    stage.save_pretrained(tmp_path / "begin")
+    def run(*options):
+        stage.save_pretrained(tmp_path / "begin")
+        with monkeypatch.context() as patch, pytest.raises(Enough):
+            patch.setattr(train_on_gpu, "fast_bf16", lambda device: False)
+            patch.setattr(torch.nn.utils, "clip_grad_norm_", caught)
+            call = [str(tmp_path / "out"), "--begin", str(tmp_path / "begin"), "--batch", "4", "--pairs", "2"]
+            main([*call, "--renderers", "0", *options])
+        return found[-1]
+
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "rendered").symlink_to(rendered)
-    call = [str(tmp_path / "out"), "--begin", str(tmp_path / "begin"), "--batch", "4", "--pairs", "2"]
-    for seed in ("5", "5", "6"):
-        with monkeypatch.context() as patch, pytest.raises(Enough):
-            patch.setattr(torch.nn.utils, "clip_grad_norm_", caught)
-            main([*call, "--renderers", "0", "--seed", seed])
+    return run
+
+
+def test_a_step_lowers_all_four_losses_as_they_count_and_its_seed_decides_it(rendered, stage, text, first_gradients):
+    found = [first_gradients("--seed", seed) for seed in ("5", "5", "6")]
     torch.manual_seed(5)
     with attended(stage.denoiser.unet) as scores:
         batch = batch_of(pools(rendered), text, text([""]).tokens, 4, 2)
@@ -184,27 +191,13 @@ def test_a_step_lowers_all_four_losses_as_they_count_and_its_seed_decides_it(
         assert all(close) == equal
 
 
-def test_a_compiled_network_takes_the_same_step(rendered, stage, tmp_path, monkeypatch):
-    found = []
-
-    def caught(parameters, bound):
-        found.append([p.grad.clone() for p in parameters])
-        raise Enough
-
-    monkeypatch.setattr(train_on_gpu, "fast_bf16", lambda device: False)
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", caught)
+def test_a_compiled_network_takes_the_same_step(stage, first_gradients, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
     torch.nn.init.normal_(stage.denoiser.unet.conv_out.weight)  # or it would return zeros
-    stage.save_pretrained(tmp_path / "begin")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "rendered").symlink_to(rendered)
-    call = [str(tmp_path / "out"), "--begin", str(tmp_path / "begin"), "--batch", "4", "--pairs", "2"]
-    for compiled in ([], ["--compile"]):
-        with pytest.raises(Enough):
-            main([*call, "--renderers", "0", *compiled])
-    for a, b in zip(*found, strict=True):
+    eager, compiled = first_gradients(), first_gradients("--compile")
+    for a, b in zip(eager, compiled, strict=True):
         torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-5)
-    assert max(float(a.abs().max()) for a in found[0]) > 1e-3
+    assert max(float(a.abs().max()) for a in eager) > 1e-3
 
 
 def test_a_step_without_pairs_is_refused(tmp_path, capsys):
