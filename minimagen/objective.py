@@ -53,15 +53,20 @@ def losses(
     return squared * min_snr(denoiser.schedule.logsnr(t), denoiser.prediction, gamma)
 
 
-def spread_times(places: Tensor, seed: int = 0, shift: float = 1.0) -> Tensor:
-    """u_i = frac(u + i·φ), evenly spread over any run of pictures;  t = shift·u / (1 + (shift − 1)·u)  # (B,)
+def spread_times(
+    places: Tensor, seed: int = 0, shift: float = 1.0, times: tuple[float, float] = (FIRST, 1.0)
+) -> Tensor:
+    """u_i = frac(u + i·φ), evenly spread over any run of pictures  # (B,)    t = low + (high − low) · s(u)
+
+    low and high are `times`, the lowest and the highest; s(u) = shift·u / (1 + (shift − 1)·u).
 
     φ is the golden ratio: its multiples fill the interval as evenly as can be. That lowers the loss's noise at no cost.
     shift = 1: t is uniform from FIRST to 1. shift = 2: two thirds of the pictures have t > ½, where the text decides.
     """
     start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     u = (start + places.double() * GOLDEN).frac()
-    return (FIRST + (1 - FIRST) * shift * u / (1 + (shift - 1) * u)).float()
+    low, high = times
+    return (low + (high - low) * shift * u / (1 + (shift - 1) * u)).float()
 
 
 def dice(seed: int, places: Tensor, device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -132,6 +137,7 @@ class Task:
     noisiest: float = 1.0  # augmentation levels are U(0, noisiest), one a picture; 1 = the paper's
     augment: Callable[..., Tensor] = augment
     shift: float = 1.0  # of the times, see `spread_times`
+    times: tuple[float, float] = (FIRST, 1.0)  # the lowest and the highest
 
     def __call__(self, batch: Mapping[str, Any], places: Tensor, device: torch.device) -> Tensor:
         """The mean loss of these pictures."""
@@ -166,7 +172,7 @@ class Task:
                 low_res = torch.where((u[:, 3] < self.stretched).view(-1, 1, 1, 1), corners, low_res)
             aug = u[:, 4] * self.noisiest
             cond = replace(cond, low_res=self.augment(low_res, aug, seeds), aug=aug)
-        t = spread_times(places, self.seed, self.shift).to(device)
+        t = spread_times(places, self.seed, self.shift, self.times).to(device)
         return x, noise_like(x, seeds), t, cond
 
     @torch.no_grad()

@@ -36,6 +36,7 @@ TWINS = (
     *("word", "color", "shape", "material", "word", "place", "shape"),
     *("word", "color", "number", "material", "word", "size", "shape"),
 )
+TIMES = 0.45, 0.97  # of the base's twins: in more noise neither shows, in less the picture itself tells which it is
 TYPICAL = 0.005  # mean square of half the difference of the base's twins; 0.0016 for materials and words, see `evened`
 WINDOW = 64  # pixels of the windows that an enlarging stage's twins are
 # The fields of a Recipe that are options of `train`.
@@ -214,8 +215,8 @@ def cook(
     if data is None:
         data = new_data(recipe, cache or out / "cache", seed)
         if recipe.pairs and hasattr(text, "offsets"):
-            typical = None if recipe.network.enlarges else TYPICAL
-            twins = Twins(new_twins(recipe, cache or out / "cache", seed), text, recipe.pairs, typical=typical)
+            how: dict[str, Any] = {} if recipe.network.enlarges else {"typical": TYPICAL, "times": TIMES}
+            twins = Twins(new_twins(recipe, cache or out / "cache", seed), text, recipe.pairs, **how)
             settings = {"beside": twins} | settings
     if (world := getattr(data, "world", None)) is not None:  # weights of Toyland know which; of other pictures, none
         stage = replace(stage, about={**stage.about, "world": world})

@@ -85,6 +85,7 @@ class Twins:
 
     data: ToylandTwins, or a cache of them. pairs: how many a call. drawn, asked: how much either means counts; 0 = off.
     typical: what `evened` is told; None = every pair's half difference counts by its pixels.
+    times: the lowest and the highest, evenly spread between; None = as the pictures'.
     """
 
     def __init__(
@@ -96,9 +97,10 @@ class Twins:
         asked: float = 0.15,
         apart: float = 4.0,
         typical: float | None = None,
+        times: tuple[float, float] | None = None,
     ):
         self.data, self.text, self.pairs, self.drawn, self.asked, self.apart = data, text, pairs, drawn, asked, apart
-        self.typical = typical
+        self.typical, self.times = typical, times
         self.told: dict[str, Tensor] = {}  # the last call's numbers
 
     def __call__(self, task: Task, places: Tensor, device: torch.device) -> Tensor:
@@ -107,6 +109,7 @@ class Twins:
         first = [2 * n if count is None else 2 * n % (count - count % 2) for n in numbers.tolist()]
         batch = collate([self.data[n + i] for n in first for i in (0, 1)])
         told = replace(task, drop=0.0, crop=None)  # both twins, whole, and told
+        told = told if self.times is None else replace(told, shift=1.0, times=self.times)
         terms = told.terms(batch, numbers.repeat_interleave(2), device)
         with attended(task.denoiser.unet) as scores:
             out, target = task.denoiser.loss_terms(*terms)

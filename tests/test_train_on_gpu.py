@@ -91,6 +91,13 @@ def test_both_of_two_have_one_noise_and_one_time_and_pictures_of_the_pool(render
     torch.testing.assert_close(every[torch.stack(places)], x[n:], atol=1e-3, rtol=0)
 
 
+def test_twins_have_times_at_which_the_sentence_decides_and_two_pictures_of_three_are_noisy(rendered, text, stage):
+    torch.manual_seed(0)
+    t = batch_of(pools(rendered), text, text([""]).tokens, 300, 40).t
+    assert 0.45 <= t[300:].min() < 0.5 and 0.92 < t[300:].max() <= 0.97
+    assert 0.64 < (t[:300] > 0.5).float().mean() < 0.69 and t[:300].min() < 0.1
+
+
 def test_one_in_ten_captions_is_the_null_text_and_never_a_twins(rendered, text, stage):
     torch.manual_seed(0)
     null, n = text([""]).tokens, 300

@@ -210,6 +210,8 @@ def test_times_are_uniform_and_evenly_spread_over_any_run_of_pictures():
         late = (spread_times(torch.arange(100_000), shift=shift) > 0.7).double().mean()
         assert float(late) == pytest.approx(shift * 0.3 / (shift - (shift - 1) * 0.7), abs=0.002)
     assert not torch.equal(spread_times(torch.arange(8), 0), spread_times(torch.arange(8), 1))
+    some = spread_times(torch.arange(100_000), times=(0.5, 0.9))
+    assert torch.histc(some, 4, 0.5, 0.9).sub(25_000).abs().max() < 150 and 0.5 <= some.min() and some.max() <= 0.9
 
 
 def test_a_pictures_dice_do_not_depend_on_its_batch():

@@ -17,13 +17,13 @@ from minimagen.objective import Task, dice, losses, spread_times
 from minimagen.resources import data_folder
 from minimagen.schedule import CosineSchedule
 from minimagen.text import TextEncoder
-from minimagen.toyland.compose import OPPOSITE, SIGN, free, random_scene, relations
+from minimagen.toyland.compose import OPPOSITE, SIGN, boxes, free, random_scene, relations
 from minimagen.toyland.heldout import held_out
 from minimagen.toyland.language import caption, nouns
 from minimagen.toyland.parsing import parse
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import Scene, Thing
-from minimagen.toyland.twins import shown, twins
+from minimagen.toyland.twins import _others, _stretched, shown, twins
 from minimagen.training import train
 from minimagen.twins import ToylandTwins, Twins, attended, evened, halves, unlike
 from minimagen.unet import UNet, UNetConfig
@@ -103,6 +103,38 @@ def test_a_word_has_another_letter_or_two_changed_places_and_is_looked_at_in_quo
     assert 15 < replaced < 50
     with pytest.raises(ValueError, match="not in 'weight'"):
         twins(0, of="weight")
+
+
+def test_a_sign_with_a_letter_twice_or_missing_is_as_wide_as_its_word_and_has_room():
+    longer = 0
+    for seed in range(60):
+        one, other, thing = twins(seed, of="length")
+        short, long = sorted((one.scene.word, other.scene.word), key=len)
+        places = [i for i in range(len(long)) if long[:i] + long[i + 1 :] == short]
+        assert 1 <= len(short) == len(long) - 1 <= 5 and places and thing == SIGN
+        longer += other.scene.word == long
+        if other.scene.word == long:
+            assert any(long[i] == long[i + 1] for i in range(len(short)))
+        assert replace(other.scene, word=one.scene.word) == one.scene and not held_out(other.scene)
+        u0, _, u1, _ = boxes(other.scene)[SIGN]
+        assert free(other.scene) and 0 < u0 < u1 < 1
+        for twin in (one, other):
+            assert twin.caption[slice(*twin.spans[0])] == f'"{twin.scene.word.lower()}"'
+    assert 15 < longer < 45
+
+
+@pytest.mark.parametrize(
+    "word, others", [("I", {"II", None}), ("CANDLE", {"ANDLE", "CNDLE", "CADLE", "CANLE", "CANDE", "CANDL", None})]
+)
+def test_a_word_keeps_a_letter_and_has_no_seventh(word, others):
+    assert {_stretched(random.Random(k), word) for k in range(60)} == others
+
+
+def test_a_sign_does_not_grow_over_what_stands_beside_it(monkeypatch):
+    scene = random_scene(164)  # one of the few whose sign would
+    for word, fits in (("Q", True), ("QQW", False)):
+        monkeypatch.setattr("minimagen.toyland.twins._stretched", lambda rng, _, word=word: word)
+        assert free(replace(scene, word=word)) == fits == bool(list(_others(scene, "length")))
 
 
 @pytest.mark.parametrize("word", ["I", "II", "JJJ"])
@@ -341,6 +373,17 @@ def test_where_halves_count_the_same_it_is_the_loss_of_both(data):
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     seeds = [g.initial_seed() for g in dice(3, places)]
     assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_twins_have_times_of_their_own_whatever_the_pictures_have(data):
+    one, device, places = task(), torch.device("cpu"), torch.arange(4)
+    told = replace(one, drop=0.0, crop=None, times=(0.45, 0.97))
+    terms = told.terms(collate(data), places.repeat_interleave(2), device)
+    assert 0.45 <= terms[2].min() and terms[2].max() <= 0.97
+    expected = losses(one.denoiser, *terms).mean().item()
+    for shift in (1.0, 3.0):
+        beside = Twins(Listed(data), Words(), 4, drawn=1.0, asked=0.0, apart=1.0, times=(0.45, 0.97))
+        assert beside(replace(one, shift=shift), places, device).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_evened_a_pair_counts_alike_in_however_few_pixels_it_differs():

@@ -37,7 +37,7 @@ from minimagen.denoiser import Denoiser
 from minimagen.fused import fast_bf16
 from minimagen.muon import optimizer_of
 from minimagen.objective import spread_times
-from minimagen.recipes import TWINS, TYPICAL
+from minimagen.recipes import TIMES, TWINS, TYPICAL
 from minimagen.resources import data_folder
 from minimagen.stored import save_stage
 from minimagen.text import TextEncoder
@@ -172,8 +172,9 @@ def batch_of(pools: dict[str, Pool], text: TextEncoder, null: Tensor, n: int, pa
     x = as_floats(torch.cat([images["images"][one], twins["images"][two]]))
     eps = torch.randn_like(x)
     eps[n + 1 :: 2] = eps[n::2]
-    places = torch.cat([torch.arange(n), torch.arange(n, n + pairs).repeat_interleave(2)])
-    t = spread_times(places, int(torch.randint(1 << 30, ())), shift=2.0).to(device)
+    seed = int(torch.randint(1 << 30, ()))
+    t_twins = spread_times(torch.arange(pairs), seed, times=TIMES).repeat_interleave(2)
+    t = torch.cat([spread_times(torch.arange(n), seed, shift=2.0), t_twins]).to(device)
     weights = evened(x[n:], TYPICAL)
     return Batch(x, eps, t, tokens, twins["own"][two], twins["others"][two], twins["where"][two], weights)
 

@@ -5,6 +5,7 @@
     place                        two things on the floor change places, and left of becomes right of
     number                       in one of the two a thing is missing
     word                         two letters on the sign changed places, or one is another
+    length                       one of its letters stands there twice, or is missing, and the board is as wide
 
 At 64 px no pattern is to be seen, so that whoever enlarges such a picture can tell the two apart by the sentence alone;
 whoever draws the 64 px from noise can tell nothing else apart, either.
@@ -26,7 +27,7 @@ from minimagen.toyland.heldout import held_out
 from minimagen.toyland.language import caption, nouns, says_relation
 from minimagen.toyland.scene import Scene
 
-KINDS = ("pattern", "color", "material", "shape", "size", "place", "number", "word")
+KINDS = ("pattern", "color", "material", "shape", "size", "place", "number", "word", "length")
 TRIES = 1024  # scenes looked at for one pair; of the world's own every third has two things of two patterns
 WORDINGS = 8  # captions looked at for one that says what is exchanged
 STAYS = ("pattern", "color", "material")  # what can be exchanged without a thing more or less in another's way
@@ -59,9 +60,12 @@ def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, T
 def _others(scene: Scene, of: str) -> Iterator[tuple[Scene, int, int]]:
     """Scenes that differ from this in one thing; what is to be looked at, and what else must be told of in both."""
     rng, things = random.Random(scene.seed), scene.things
-    if of == "word":
-        if scene.word is not None and (word := _misspelt(rng, scene.word)) is not None:
-            yield replace(scene, word=word), SIGN, SIGN
+    if of in ("word", "length"):
+        wrong = _misspelt if of == "word" else _stretched
+        if scene.word is not None and (word := wrong(rng, scene.word)) is not None:
+            other = replace(scene, word=word)
+            if of == "word" or (free(other) and camera.inside(boxes(other)[SIGN])):
+                yield other, SIGN, SIGN
     elif of == "number":
         for a in rng.sample(range(len(things)), len(things)):
             rest = things[:a] + things[a + 1 :]
@@ -111,12 +115,19 @@ def _misspelt(rng: random.Random, word: str) -> str | None:
     return None
 
 
+def _stretched(rng: random.Random, word: str) -> str | None:
+    """The word with one of its letters twice, or without it; None: it would have none left, or too many."""
+    i, times = rng.randrange(len(word)), rng.choice((0, 2))
+    other = word[:i] + times * word[i] + word[i + 1 :]
+    return other if 0 < len(other) <= camera.MAX_LETTERS else None
+
+
 def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
     """With the first caption that says it of both, if there is one; that a thing is plain may go unsaid."""
     for index in range(WORDINGS):
         text, found = caption(scene, index), nouns(scene, index)
         named = {i: noun for i, (noun, _) in found.items()}
-        if of == "word":
+        if of in ("word", "length"):
             named[SIGN] = f'"{(scene.word or "").lower()}"'  # what is spelled is to be looked at, letter by letter
         says = says_relation(scene, index) if of == "place" else all(_said(scene, found, i, of) for i in {a, b})
         if says:
@@ -129,7 +140,7 @@ def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
 
 def _said(scene: Scene, found: dict[int, tuple[str, dict[str, str]]], i: int, of: str) -> bool:
     """Whether what the caption calls this thing says it; no caption leaves a thing out, or the word."""
-    return of in ("number", "word") or of in found[i][1] or getattr(scene.things[i], of) == UNSAID.get(of)
+    return of in ("number", "word", "length") or of in found[i][1] or getattr(scene.things[i], of) == UNSAID.get(of)
 
 
 def shown(scene: Scene, thing: int, points: Tensor) -> Tensor:
