@@ -33,8 +33,8 @@ from .unet import BASE_64, SR_256, SR_1024, UNet, UNetConfig
 LOG_EVERY = 50  # steps
 # Of the base's twins each kind is as frequent as it stands here.
 TWINS = (
-    *("word", "color", "shape", "material", "word", "place", "shape"),
-    *("word", "color", "number", "material", "word", "size", "shape"),
+    *("word", "color", "length", "material", "number", "shape", "word", "size", "material", "length"),
+    *("shape", "place", "number", "word", "material", "length", "shape", "color", "number", "size"),
 )
 TIMES = 0.45, 0.97  # of the base's twins: in more noise neither shows, in less the picture itself tells which it is
 TYPICAL = 0.005  # mean square of half the difference of the base's twins; 0.0016 for materials and words, see `evened`
