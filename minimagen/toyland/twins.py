@@ -31,6 +31,7 @@ KINDS = ("pattern", "color", "material", "shape", "size", "place", "number", "wo
 TRIES = 1024  # scenes looked at for one pair; of the world's own every third has two things of two patterns
 WORDINGS = 8  # captions looked at for one that says what is exchanged
 STAYS = ("pattern", "color", "material")  # what can be exchanged without a thing more or less in another's way
+SPELLED = ("word", "length")  # what the sign alone shows, and its word alone says
 UNSAID = {"pattern": "plain", "material": "matte"}  # what a thing is of which nothing is said
 
 
@@ -60,7 +61,7 @@ def twins(seed: int, split: str = "train", of: str = "pattern") -> tuple[Twin, T
 def _others(scene: Scene, of: str) -> Iterator[tuple[Scene, int, int]]:
     """Scenes that differ from this in one thing; what is to be looked at, and what else must be told of in both."""
     rng, things = random.Random(scene.seed), scene.things
-    if of in ("word", "length"):
+    if of in SPELLED:
         wrong = _misspelt if of == "word" else _stretched
         if scene.word is not None and (word := wrong(rng, scene.word)) is not None:
             other = replace(scene, word=word)
@@ -127,7 +128,7 @@ def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
     for index in range(WORDINGS):
         text, found = caption(scene, index), nouns(scene, index)
         named = {i: noun for i, (noun, _) in found.items()}
-        if of in ("word", "length"):
+        if of in SPELLED:
             named[SIGN] = f'"{(scene.word or "").lower()}"'  # what is spelled is to be looked at, letter by letter
         says = says_relation(scene, index) if of == "place" else all(_said(scene, found, i, of) for i in {a, b})
         if says:
@@ -140,7 +141,7 @@ def _told(scene: Scene, a: int, b: int, of: str) -> Twin | None:
 
 def _said(scene: Scene, found: dict[int, tuple[str, dict[str, str]]], i: int, of: str) -> bool:
     """Whether what the caption calls this thing says it; no caption leaves a thing out, or the word."""
-    return of in ("number", "word", "length") or of in found[i][1] or getattr(scene.things[i], of) == UNSAID.get(of)
+    return of in ("number", *SPELLED) or of in found[i][1] or getattr(scene.things[i], of) == UNSAID.get(of)
 
 
 def shown(scene: Scene, thing: int, points: Tensor) -> Tensor:
