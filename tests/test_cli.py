@@ -486,12 +486,21 @@ def test_what_makes_no_sense_exits_with_two(name, capsys):
 @pytest.mark.slow
 def test_ctrl_c_exits_with_130_and_leaves_nothing(weights, tmp_path):
     words = ["draw", "a cube", "--weights", weights, "--steps", "100000", "--out", tmp_path / "p"]
-    process = subprocess.Popen([sys.executable, "-m", "minimagen", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and psutil.Process(process.pid).cpu_times().user < 8:  # it draws, however busy we are
-        time.sleep(0.2)
-    assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minimagen", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    try:
+        while process.poll() is None and psutil.Process(process.pid).cpu_times().user < 8:  # it draws, if slowly
+            time.sleep(0.2)
+        assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()  # a hundred thousand steps would outlive a failed test
     assert process.returncode == 130
     assert err.strip().splitlines()[-1] == "minimagen: interrupted; what was finished is kept."
     assert "Traceback" not in err
