@@ -67,7 +67,7 @@ def dynamic_threshold(x: Tensor, p: float = 0.995, cap: float | None = None) -> 
         raise ValueError(f"a cap bounds s, which is never below 1, and {cap} is: cap = 1 is static thresholding")
     if cap == 1:
         return static_threshold(x)
-    # Picture by picture, because torch.quantile refuses more than 16 million elements in all.
+    # Picture by picture, because torch.quantile refuses more than 16 million elements in all (torch 2.13 still does).
     s = torch.stack([torch.quantile(picture.float().abs().flatten(), p) for picture in x]).clamp(1.0, cap)  # (B,)
     s = s.view(-1, 1, 1, 1).to(x.dtype)
     return x.clamp(-s, s) / s
