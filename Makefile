@@ -11,6 +11,8 @@ PROMPT ?= three blue cones against a sunset sky
 export PROMPT # a sentence with quotes in it reaches the command whole
 DRAW_ARGS ?=
 BENCH_ARGS ?=
+LOWEST ?= .venv-lowest
+LOWEST_ARGS ?=
 LESSON_ARGS ?=
 PLAY_ARGS ?=
 CLASSROOM ?= classroom
@@ -21,7 +23,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab play test browser-test lint unit lessons draw notebooks assignments site bench pins clean
+.PHONY: help setup lab play test browser-test lint unit lessons draw notebooks assignments site bench lowest pins clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -86,6 +88,14 @@ bench: $(STAMP) ## measure speed and memory beside diffusers and imagen-pytorch:
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m pip install --quiet --no-deps 'imagen-pytorch>=2.1.0'
 	$(BIN)/python benchmarks/bench_unet.py $(BENCH_ARGS)
+
+# The stamp keeps `unit` from installing the pins. torch comes with CUDA, unless LOWEST_ARGS="--torch-backend cpu".
+lowest: ## run the tests with the oldest releases that pyproject.toml admits, in .venv-lowest
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct $(LOWEST_ARGS) -e '.[$(EXTRAS)]'
+	@touch $(LOWEST)/.installed
+	$(MAKE) unit VENV=$(LOWEST)
 
 pins: $(STAMP) ## write constraints.txt anew from what is installed in .venv
 	$(BIN)/python tools/pins.py

@@ -261,7 +261,7 @@ def test_make_hands_a_sentence_on_with_its_quotes(tmp_path):
     stand_in.write_text('#!/bin/sh\nprintf "%s" "$2"\n')
     stand_in.chmod(0o755)
     sentence = """a sign that says "IT'S" & `more`"""
-    words = ["make", "-s", "draw", f"PROMPT={sentence}", f"BIN={tmp_path}", "STAMP="]
+    words = ["make", "-s", "--no-print-directory", "draw", f"PROMPT={sentence}", f"BIN={tmp_path}", "STAMP="]
     assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout == sentence
 
 
