@@ -31,10 +31,12 @@ help: ## show this list
 
 setup: $(STAMP) ## install everything into .venv (the other commands do so by themselves)
 
-# torch goes first and under its pin, so that TORCH_INDEX can name a CPU-only build and nothing after it fetches another.
-$(STAMP): pyproject.toml constraints.txt
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'minimagen needs Python 3.11 or later: try `make $(MAKECMDGOALS) PYTHON=python3.12`.'; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo 'Python could not make a virtual environment; on Debian and Ubuntu, `apt install python3-venv` provides what is missing.'; exit 1; }
+	@$(PYTHON) -m venv $* || { echo 'Python could not make a virtual environment; on Debian and Ubuntu, `apt install python3-venv` provides what is missing.'; exit 1; }
+
+# torch goes first and under its pin, so that TORCH_INDEX can name a CPU-only build and nothing after it fetches another.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
@@ -90,8 +92,7 @@ bench: $(STAMP) ## measure speed and memory beside diffusers and imagen-pytorch:
 	$(BIN)/python benchmarks/bench_unet.py $(BENCH_ARGS)
 
 # The stamp keeps `unit` from installing the pins. torch comes with CUDA, unless LOWEST_ARGS="--torch-backend cpu".
-lowest: ## run the tests with the oldest releases that pyproject.toml admits, in .venv-lowest
-	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+lowest: | $(LOWEST)/bin/python ## run the tests with the oldest releases that pyproject.toml admits, in .venv-lowest
 	$(LOWEST)/bin/python -m pip install --quiet uv
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct $(LOWEST_ARGS) -e '.[$(EXTRAS)]'
 	@touch $(LOWEST)/.installed
