@@ -142,7 +142,7 @@ how_alike = Exercise(
     LESSON,
     reference=decibels,
     cases=pairs,
-    learned="10 decibels more are a tenth of the squared difference. From about 40 on, no eye sees one.",
+    learned="10 decibels more are a tenth of the squared difference. From about 40 on the eye hardly sees one.",
     borrowed=(samples.psnr,),
     points=1,
     minutes=5,

@@ -47,8 +47,8 @@ span_corruption = Exercise(
     LESSON,
     reference=gapped,
     cases=sentences,
-    learned="what is gone can be told from what is left, by whoever has understood it. This is half of what our T5 has "
-    "practised, and all of T5-XXL's.",
+    learned="what is gone can be told from what is left, by whoever has understood it. This is a third of what our T5 "
+    "has practised, and all of T5-XXL's.",
     borrowed=(corrupt,),
     points=3,
     minutes=8,

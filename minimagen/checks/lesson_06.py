@@ -134,7 +134,7 @@ def above_alone(x):
 
 @static_threshold.mistake
 def by_the_largest(x):
-    """You divided by the largest value. Then one wild pixel darkens all the others: static thresholding leaves what
+    """You divided by the largest value. Then one wild pixel turns all the others grey: static thresholding leaves what
     lies inside as it is."""
     return x / x.abs().flatten(1).amax(1).clamp(min=1).view(-1, 1, 1, 1)
 
@@ -305,6 +305,6 @@ def by_colour(x, p=0.995):
 
 @dynamic_threshold.mistake
 def the_largest(x, p=0.995):
-    """You took the largest value, which is p = 1 whatever p is. One wild pixel would darken the picture: take the
-    p-quantile."""
+    """You took the largest value, which is p = 1 whatever p is. One wild pixel would turn the picture grey: take
+    the p-quantile."""
     return _divided(x, x.float().abs().flatten(1).amax(1))

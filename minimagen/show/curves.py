@@ -81,7 +81,7 @@ def histograms(
     """One histogram beside the other, on the same axes; the band is [−1, 1], where pictures live."""
     figure = page(2.1, caption)
     axes = figure.subplots(1, len(named), sharex=True, sharey=True, squeeze=False)[0]
-    edges = np.linspace(*range, 61)
+    edges = np.linspace(*range, 61) * (1 + 1e-6)  # a hair wider: what is clipped to ±1 falls inside the band
     for ax, (name, values) in zip(axes, named.items()):
         ax.axvspan(-1, 1, color="#f0e6d2", zorder=0)
         ax.hist(np.clip(_array(values).ravel(), *range), bins=edges, density=True, color=COLORS[0])
@@ -112,5 +112,7 @@ def bars(
         ax.legend(loc="upper right")
         ax.margins(y=0.25)
     ax.set(ylabel=y)
+    if all(isinstance(value, int) for value in values.values()):
+        ax.yaxis.get_major_locator().set_params(integer=True)  # counts
     ax.grid(axis="x", visible=False)
     return figure

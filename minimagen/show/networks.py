@@ -27,7 +27,7 @@ def by_word(picture: Tensor, words: Sequence[str], maps: Mapping[str, Tensor], *
     Each map runs from its smallest to its largest value, for a word among 77 has little weight.
     """
     rows = {
-        name: [picture, *(_enlarged(_full_range(channel), picture) for channel in some[:, None])]
+        name: [picture, *(_framed(_enlarged(_full_range(channel), picture)) for channel in some[:, None])]
         for name, some in maps.items()
     }
     return strip(rows, ["the picture", *words], caption=caption)
@@ -44,6 +44,13 @@ def _enlarged(channel: Tensor, like: Tensor) -> Tensor:
     """A small picture as large as another, its pixels still to be seen."""
     times = max(like.shape[-1] // channel.shape[-1], 1)
     return channel.repeat_interleave(times, -1).repeat_interleave(times, -2)
+
+
+def _framed(channel: Tensor) -> Tensor:
+    """With a grey rim, for on a white page a white edge cannot be seen."""
+    framed = channel.clone()
+    framed[:, [0, -1]] = framed[..., [0, -1]] = 0.6
+    return framed
 
 
 def activations(stop: Stop, *, count: int = 7, caption: str | None = None) -> Figure:

@@ -32,6 +32,6 @@ def noise_level(z: Tensor, t: float, schedule: Schedule, *, caption: str | None 
     right.plot([t], [float(schedule.logsnr(max(t, 0.001)))], "o", color="black", markersize=6, zorder=3)
     right.axhline(0, color="#777777", linewidth=1.2)
     right.set(xlabel="t", title="log-SNR  λ", ylim=(-20, 14))
-    for ax in (middle, right):
-        ax.axvline(t, color="black", linewidth=1)
+    for ax, top in (middle, 0.84), (right, 1.0):  # below the legend
+        ax.axvline(t, ymax=top, color="black", linewidth=1)
     return figure
