@@ -85,6 +85,12 @@ def test_everything_written_is_inside_the_figure_and_large_enough(name):
         assert all(box.y0 >= caption.get_window_extent().y1 - 1 for box in boxes), "the caption has a room of its own"
 
 
+def test_a_caption_of_wide_letters_stays_inside():
+    figure = show.images(pictures(1), width=4, caption="WWW mmm " * 20)
+    assert_legible(figure)
+    assert figure._supxlabel.get_text().count("\n") >= 5
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_a_small_png_the_same_each_time_with_words_beside_it(name):
     torch.manual_seed(0)
@@ -170,6 +176,20 @@ def test_histograms_count_what_lies_outside():
 def test_a_bars_interval_is_where_it_was_measured():
     (line,) = show.bars({"a": 0.5}, "right", errors={"a": (0.4, 0.7)}).axes[0].lines
     assert list(line.get_ydata()) == [0.4, 0.7]
+
+
+def test_bars_of_counts_have_no_half_ticks():
+    for numbers, whole in (({"a": 14, "b": 2}, True), ({"a": 14.0, "b": 2.0}, False)):
+        ticks = show.bars(numbers, "times").axes[0].get_yticks()
+        assert all(tick == int(tick) for tick in ticks) == whole
+
+
+def test_what_is_clipped_to_one_is_drawn_inside_the_band():
+    for limits in ((-2, 2), (-3, 3)):
+        bars = show.histograms({"a": torch.tensor([-1.0, 1.0])}, range=limits).axes[0].patches
+        full = [bar for bar in bars if bar.get_height() > 0 and bar.get_alpha() is None and bar.get_width() < 1]
+        assert {round(bar.get_x() + bar.get_width() / 2) for bar in full} == {-1, 1}
+        assert all(-1.001 < bar.get_x() and bar.get_x() + bar.get_width() < 1.001 for bar in full)
 
 
 def test_a_noise_level_is_marked_on_its_schedule():

@@ -113,6 +113,6 @@ def bars(
         ax.margins(y=0.25)
     ax.set(ylabel=y)
     if all(isinstance(value, int) for value in values.values()):
-        ax.yaxis.get_major_locator().set_params(integer=True)  # counts
+        ax.locator_params(axis="y", integer=True)  # no half counts
     ax.grid(axis="x", visible=False)
     return figure

@@ -13,13 +13,14 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as _Figure
+from matplotlib.font_manager import FontProperties
 from PIL import Image
 
 WIDTH = 9.9  # inches: a notebook's column, in which seven pictures of 64 px fit at twice their size
 DPI = 100
 # Every channel in steps of 3 of 255, which nobody sees: it takes a quarter off a stored notebook.
 STEPS_OF_THREE = [3 * round(value / 3) for value in range(256)] * 3
-CAPTION = 0.25  # inches: a line of the caption
+CAPTION, SIZE, LEFT = 0.25, 10.5, 0.008  # the caption: inches a line, points, and what part of the width is left free
 # Okabe and Ito's palette (2008), distinct to colour-blind eyes too; lines differ in their dashes as well
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (8, 2, 2, 2)), (0, (1, 1)), "-")
@@ -64,13 +65,24 @@ class Figure(_Figure):
 
 def page(height: float, caption: str = "", width: float = WIDTH, layout: Any = "constrained") -> Figure:
     """An empty figure of `height` inches, and its caption in a room of its own below."""
-    lines = textwrap.wrap(caption, int(width * 12.6))
+    lines = _lines(caption, width)
     figure = Figure(figsize=(width, height + CAPTION * len(lines)), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     figure.caption = caption
     if lines:
-        figure.supxlabel("\n".join(lines), x=0.008, ha="left", fontsize=10.5, color="#333333", linespacing=1.35)
+        figure.supxlabel("\n".join(lines), x=LEFT, ha="left", fontsize=SIZE, color="#333333", linespacing=1.35)
     return figure
+
+
+def _lines(caption: str, width: float) -> list[str]:
+    """The caption in lines of whole words, none of them wider than `width` inches."""
+    measure, font = FigureCanvasAgg(_Figure(dpi=DPI)).get_renderer(), FontProperties(size=SIZE)
+    room, columns = (1 - 2 * LEFT) * width * DPI, int(width * 12.6)  # so many letters fit, unless many are wide ones
+    lines = textwrap.wrap(caption, columns)
+    while columns > 1 and any(measure.get_text_width_height_descent(line, font, False)[0] > room for line in lines):
+        columns -= 1
+        lines = textwrap.wrap(caption, columns)
+    return lines
 
 
 P = ParamSpec("P")
