@@ -284,7 +284,7 @@ class Imagen:
         prompts = [p for p in prompts for _ in range(count)]
         chunk = max(1, BATCH_PIXELS // (size or self.stages[-1].size) ** 2)
         if not prompts:
-            raise ValueError("there is nothing to draw: give a prompt, or several")
+            raise ValueError("there is nothing to draw: give a prompt, or several, and a count of 1 or more")
         with ExitStack() as stack:
             report = _progress(progress, stack)
             for k in range(0, len(prompts), chunk):

@@ -243,7 +243,7 @@ def writable(folder: Path) -> None:
     """Find out now, not after an hour of work, that nothing can be written there."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"{there} is no folder that may be written to; choose another --out")
+        raise ValueError(f"{there} is no folder that may be written to; choose another")
 
 
 def open_picture(path: Path) -> Image:

@@ -1,7 +1,8 @@
 """What a picture is conditioned on: the sentence, and the smaller picture that is to be enlarged.
 
-`augment` is the only place in minimagen that adds noise to the low-resolution picture. Training and sampling both
-call it, at target size and after normalising to [−1, 1]; a codebase with two such places had two noise levels.
+`augment` is the only place that adds noise to the low-resolution picture (IF's own stages have `deepfloyd.augment` in
+its stead). Training and sampling both call it, at target size and after normalising to [−1, 1]; a codebase with two
+such places had two noise levels.
 """
 
 from __future__ import annotations

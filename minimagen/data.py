@@ -5,7 +5,7 @@ picture, if it is not to be the large one shrunk. Any map-style data set of such
 plain list too; one without a length is an endless stream that is asked for item 0, 1, 2, …
 
     ToylandImages(64)                      rendered as they are needed, for ever
-    Cached(ToylandImages(64), "cache", count=50_000)      rendered once, kept on disk, captioned anew each time round
+    Cached(ToylandImages(64, captions=8), "cache", count=50_000)     rendered once, kept on disk, captioned by turns
     Folder("pictures", 64)                 cat.png beside cat.txt, or metadata.jsonl as Hugging Face's imagefolder
     shards("shards/{000..009}.tar", 64)    WebDataset
 """

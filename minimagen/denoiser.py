@@ -21,9 +21,9 @@ from .conditioning import Cond, Text, augment_moments, smooth
 from .schedule import STEPS, Schedule
 
 PREDICTIONS = ("eps", "v", "x", "residual")
-# For weighing an augmented low-res picture, measured on pictures of Toyland enlarged four times:
+# For weighing an augmented low-res picture, as in pictures of Toyland enlarged four times:
 SMOOTH_VARIANCE = 0.1  # of the pixels of smooth(u)
-FINE_VARIANCE = 1.7e-4  # of those of u − smooth(u): an enlarged picture is smooth nearly everywhere
+FINE_VARIANCE = 1.7e-4  # of those of u − smooth(u): an enlarged picture is smooth nearly everywhere (0.6 to 2.0e-4)
 NOISE_LEFT = 0.042  # of white noise's variance, in smooth(noise)
 
 
@@ -61,6 +61,8 @@ def dynamic_threshold(x: Tensor, p: float = 0.995, cap: float | None = None) -> 
 
     p = 1 divides by the largest value. cap bounds s from above (DeepFloyd IF: 1.5); cap = 1 is static thresholding.
     """
+    if x.ndim != 4:
+        raise ValueError(f"each picture of a batch (B, C, H, W) has its own s, and this is {tuple(x.shape)}: x[None]")
     if not 0 < p <= 1:
         raise ValueError(f"p is a quantile in (0, 1], and {p} is not: the 99.5th percentile is p = 0.995")
     if cap is not None and cap < 1:
@@ -103,7 +105,7 @@ def to_x(out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, prediction: str) 
         return alpha * z - sigma * out
     if prediction == "x":
         return out
-    raise ValueError(f"a prediction is one of {', '.join(PREDICTIONS)}, not {prediction!r}")
+    raise ValueError(f"z alone turns {', '.join(PREDICTIONS[:3])} into one another, not {prediction!r}")
 
 
 def from_x(x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, prediction: str) -> Tensor:
@@ -114,7 +116,7 @@ def from_x(x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, prediction: str) 
         return (alpha * z - x) / sigma
     if prediction == "x":
         return x
-    raise ValueError(f"a prediction is one of {', '.join(PREDICTIONS)}, not {prediction!r}")
+    raise ValueError(f"z alone turns {', '.join(PREDICTIONS[:3])} into one another, not {prediction!r}")
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ class Guided:
     guide: Callable[[Tensor, Tensor, float], Tensor] = guide
 
     def __post_init__(self):
+        if self.interval is not None and (not hasattr(self.interval, "__len__") or len(self.interval) != 2):
+            raise ValueError(f"an interval is a pair of times, (low, high), and {self.interval!r} is none")
         if self.interval is not None and not self.interval[0] <= self.interval[1]:
             raise ValueError(f"an interval is (low, high), and {tuple(self.interval)} begins above its end")
 
@@ -260,7 +264,7 @@ class Thresholded:
     threshold: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if self.threshold is not None and not callable(self.threshold):
+        if self.threshold is not None and (isinstance(self.threshold, type) or not callable(self.threshold)):
             raise ValueError(f"a threshold is Static(), Dynamic(), a function or None, not {self.threshold!r}")
 
     @property

@@ -60,7 +60,8 @@ class Known:
 def membrane(f: Tensor, there: Tensor, rounds: int = 8) -> Tensor:
     """f where `there` is 1; elsewhere Δf = 0, as a membrane hangs in a frame  (Poisson blending, Pérez et al. 2003)
 
-    f (B, C, H, W), there (B or 1, 1, H, W) in [0, 1]. No peak arises where f is not known; a plane stays a plane.
+    f (B, C, H, W), there (B or 1, 1, H, W) in [0, 1]. No peak arises where f is not known; a plane
+    stays a plane inside a frame.
     Solved nearly, from coarse to fine: half the size first, then `rounds` times the mean of the four neighbours.
     """
     there = there.expand(len(f), -1, -1, -1)
@@ -88,10 +89,9 @@ def as_mask(repaint: Image.Image | np.ndarray | Tensor) -> Tensor:
     if isinstance(repaint, Image.Image):
         repaint = np.asarray(repaint.convert("L")) >= 128
     mask = torch.as_tensor(np.asarray(repaint) if not isinstance(repaint, Tensor) else repaint).float()
-    if not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
-        raise ValueError(
-            f"repaint lies between 0 and 1, and this one reaches {float(mask.max()):g}: repaint > 127 does it"
-        )
+    low, high = float(mask.min()), float(mask.max())
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"repaint lies between 0 and 1, and this one from {low:g} to {high:g}: repaint > 127 does it")
     if mask.ndim not in (2, 4) or mask.shape[-1] != mask.shape[-2]:
         raise ValueError(f"repaint is a square mask (H, W), True where new pixels go; this one is {tuple(mask.shape)}")
     return mask.view(-1, 1, *mask.shape[-2:])

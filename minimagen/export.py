@@ -126,6 +126,8 @@ def super_resolution_pipeline(
 
         text = TextEncoder.from_pretrained(stage)
         stage = Stage.from_pretrained(stage)
+    elif text is None:
+        raise ValueError("a Stage has no text encoder of its own: give text=, the one that its cascade reads with")
     if not stage.enlarges:
         raise ValueError(
             f"the {stage.size} px stage draws from noise alone: IFSuperResolutionPipeline needs one that enlarges"

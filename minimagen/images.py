@@ -25,10 +25,13 @@ def from_pil(images: Image.Image | np.ndarray | Sequence[Image.Image] | Tensor, 
     if isinstance(images, Tensor):
         return images if images.ndim == 4 else images[None]
     if isinstance(images, np.ndarray):
-        images = Image.fromarray(images)
+        try:
+            images = Image.fromarray(images)
+        except TypeError:  # floats, or channels first
+            images = []
     images = [images] if isinstance(images, Image.Image) else list(images)
     if not images or not all(isinstance(image, Image.Image) for image in images):
-        raise ValueError("pictures are PIL's, one or a list of them, an array of bytes, or a tensor (B, 3, H, W)")
+        raise ValueError("pictures are PIL's, one or a list, an array (H, W, 3) of bytes, or a tensor (B, 3, H, W)")
     side = size or min(images[0].size)
     return torch.stack([to_tensor(image, side) for image in images])
 

@@ -1,7 +1,8 @@
 """The rooms of the U-Net: residual block, attention over text and picture, attention pooling, embeddings.
 
 Everything works on (B, C, H, W) in channels-last memory, where (B, H·W, C), which attention wants, is the same bytes.
-Each class is numerically equal to its counterpart in DeepFloyd IF, and `deepfloyd.py` lists which name became which.
+Each class is numerically equal to its counterpart in DeepFloyd IF, and `deepfloyd/renaming.py` lists which name
+became which.
 """
 
 from __future__ import annotations

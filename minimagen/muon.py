@@ -66,8 +66,9 @@ def optimizer_of(network: nn.Module, name: str, lr: float, betas: tuple[float, f
 
 
 def orthogonal(x: Tensor, rounds: int = 5) -> Tensor:
-    """U Vᵀ of x = U Σ Vᵀ, nearly: singular values come to lie between 0.7 and 1.2. Of one matrix, or of several alike.
+    """U Vᵀ of x = U Σ Vᵀ, nearly, of one matrix or of several alike.
 
+    Singular values that are not tiny beside the largest come to lie between 0.68 and 1.2.
     In bfloat16, which is enough, where the processor computes it fast.
     """
     a, b, c = QUINTIC

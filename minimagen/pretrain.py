@@ -38,7 +38,7 @@ MOMENTS = ("row_var", "col_var", "variance")  # what Adafactor remembers of a we
 
 @dataclass(frozen=True)
 class Recipe:
-    """The model's size and how it is trained. The encoder has about 3.8 million parameters."""
+    """The model's size and how it is trained. The encoder has about 3.5 million parameters."""
 
     dim: int = 256
     layers: int = 5
@@ -258,13 +258,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     options = parser.parse_args(arguments)
-    run = pretrain(options.out, minutes=options.minutes, steps=options.steps, seed=options.seed, resume=options.resume)
+    budget = {"minutes": options.minutes, "steps": options.steps}
     mean = None
-    for step in run:
-        mean = step.loss if mean is None else 0.98 * mean + 0.02 * step.loss
-        if step.index % 50 == 0 or step.done >= 1:
-            pace = step.tokens / step.seconds
-            print(f"{step.index:6} {step.done:6.1%}  loss {mean:.3f}  {pace:,.0f} tokens/s", flush=True)
+    try:
+        for step in pretrain(options.out, **budget, seed=options.seed, resume=options.resume):
+            mean = step.loss if mean is None else 0.98 * mean + 0.02 * step.loss
+            if step.index % 50 == 0 or step.done >= 1:
+                pace = step.tokens / step.seconds
+                print(f"{step.index:6} {step.done:6.1%}  loss {mean:.3f}  {pace:,.0f} tokens/s", flush=True)
+    except (OSError, ValueError) as fault:
+        parser.error(str(fault))
     return 0
 
 

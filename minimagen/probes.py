@@ -158,7 +158,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m minimagen.probes", description="What does a text encoder know?")
     parser.add_argument("folder", nargs="?", help="folder or Hub name of a text model; without it the one that ships")
     folder = parser.parse_args(arguments).folder
-    trained = TextEncoder.from_pretrained(data_folder() if folder is None else folder, pad="longest")
+    try:
+        trained = TextEncoder.from_pretrained(data_folder() if folder is None else folder, pad="longest")
+    except (OSError, ValueError) as fault:
+        parser.error(str(fault))
     untrained = evidence(TextEncoder.random(trained))
     for name, found in evidence(trained).items():
         print(f"{name:28} {found}, untrained {untrained[name].share:.1%}", flush=True)

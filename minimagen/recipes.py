@@ -118,7 +118,7 @@ CPU = {
         drawing=_ENLARGE,
     ),
 }
-GPU = {  # larger batches, the same minutes or fewer; the processors fill the cache first, for they render ahead of it
+GPU = {  # larger batches, hardly more minutes; the processors fill the cache first, for they render ahead of it
     "base": replace(CPU["base"], minutes=60, batch=256, pairs=128, warmup=1000, ema=0.9998),
     "sr256": replace(CPU["sr256"], minutes=30, batch=128, pairs=128),
     "sr1024": replace(CPU["sr1024"], minutes=30, batch=64, crop=256),
@@ -214,7 +214,8 @@ def cook(
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
     if data is None:
         data = new_data(recipe, cache or out / "cache", seed)
-        if recipe.pairs and hasattr(text, "offsets"):
+        tells = hasattr(text, "offsets") and getattr(getattr(text, "tokenizer", None), "is_fast", True)
+        if recipe.pairs and tells:
             how: dict[str, Any] = {} if recipe.network.enlarges else {"typical": TYPICAL, "times": TIMES}
             twins = Twins(new_twins(recipe, cache or out / "cache", seed), text, recipe.pairs, **how)
             settings = {"beside": twins} | settings

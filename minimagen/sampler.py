@@ -113,6 +113,7 @@ def sample(
         raise ValueError(f"eta lies between 0 (DDIM) and 1 (DDPM), and {eta} does not")
     if solver == "dpm++2m" and eta != 0:
         raise ValueError("dpm++2m is a deterministic solver: eta must be 0")
+    times = torch.as_tensor(times)
     if not bool((times[1:] < times[:-1]).all()):
         raise ValueError("the times of a sampler fall from noise (1) to picture (0)")
     if rounds < 1:

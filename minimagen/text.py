@@ -159,7 +159,7 @@ class TextEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all that decides an embedding: settings, tokenizer, and up to 1,024 numbers of every weight."""
+        """A hash of all that decides an embedding: settings, tokenizer, and about 1,024 numbers of every weight."""
         config = {name: value for name, value in self.model.config.to_dict().items() if name not in PROVENANCE}
         settings = [self.max_tokens, self.pad, getattr(self.clean, "__name__", ""), config]
         digest = hashlib.sha256(

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class EMA:
     """θ̄ ← d·θ̄ + (1 − d)·θ after each step: a moving average of the weights, which draw better than the last.
 
-    d = min(decay, (1 + n) / (10 + n)) at update n, so that the random weights of the beginning are soon forgotten.
+    d = min(decay, (1 + n) / (10 + n)) after n updates, and 0 at the first, so that the random weights of the beginning
+    are soon forgotten.
     decay = 0 is the weights themselves. `with ema:` puts the average into the network, and the weights back after.
     """
 

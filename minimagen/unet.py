@@ -50,7 +50,8 @@ class Level(nn.Module):
 class UNet(nn.Module):
     """unet(z, t, cond) → (B, out_channels, H, W): the raw network. t is its own time, 0 … 999 in IF, of shape (B,).
 
-    A new network returns zeros: with a residual prediction that is bicubic enlargement, and training improves on it.
+    A new network returns zeros: with a residual prediction that is nearly bicubic enlargement, on which
+    training improves.
     """
 
     def __init__(self, config: UNetConfig):
@@ -223,7 +224,8 @@ class UNet(nn.Module):
             raise ValueError("this network must be told how much noise low_res carries: give cond.aug, 0 for none")
         if cond.text is None and c.text_dim is not None:
             raise ValueError(
-                "this network is conditioned on text: give cond.text, for guidance's other half the null text"
+                "this network is conditioned on text: give cond.text (to `train`, text=), for guidance's other "
+                "half the null text"
             )
         if cond.text is not None and len(cond.text) != len(z):
             raise ValueError(f"there are {len(cond.text)} sentences for {len(z)} pictures")

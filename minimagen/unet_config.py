@@ -17,9 +17,9 @@ class UNetConfig:
     in_channels: int = 3  # 6: the noisy picture and low_res, an SR stage
     out_channels: int = 3  # 6: ε and the learned variance of IF
     channels: tuple[int, ...] = (32, 48, 96, 128)  # width of each level
-    layers: tuple[int, ...] = (2, 2, 2, 2)  # residual blocks of each level; the way up has one more
+    layers: tuple[int, ...] = (2, 2, 2, 2)  # residual blocks of each level; the way up has one more, unless efficient
     attention: tuple[str, ...] = ("none", "none", "none", "self+text")  # of each level, one of ATTENTION
-    mid_attention: str = "self+text"
+    mid_attention: str = "self+text"  # an efficient network has no middle
     head_dim: int = 32
     groups: int = 8  # of every GroupNorm on pictures
     act: str = "gelu"

@@ -216,6 +216,9 @@ def test_pictures_to_enlarge_are_one_for_all_or_one_a_prompt_or_one_each():
 def test_an_array_is_read_as_a_picture():
     picture = Image.effect_noise((20, 16), 50).convert("RGB")
     assert torch.equal(from_pil(np.asarray(picture)), from_pil(picture))
+    for no_picture in (np.zeros((8, 8, 3)), np.asarray(picture).transpose(2, 0, 1)):
+        with pytest.raises(ValueError, match="an array .H, W, 3. of bytes"):
+            from_pil(no_picture)
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,8 @@ def test_files_that_are_missing_or_foreign(folders, tmp_path):
         load(folders / "first", second=folders / "first")
     with pytest.raises(ValueError, match="no stage of 64 px"):
         load(folders / "first", stages=[64])
+    with pytest.raises(ValueError, match="no stage of 64 px"):
+        load(folders / "first", stages=64)
     with pytest.raises(ValueError, match="watermark is no option"):
         load(folders / "first", watermark=True)
 

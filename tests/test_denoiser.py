@@ -79,6 +79,9 @@ def test_network_time_is_the_row_of_ifs_table():
 def test_unknown_predictions_are_refused():
     with pytest.raises(ValueError, match="one of eps, v, x, residual"):
         Denoiser(Small(), COSINE, "epsilon")
+    for convert in (to_x, from_x):
+        with pytest.raises(ValueError, match="eps, v, x into one another, not 'residual'"):
+            convert(pictures(), pictures(), torch.tensor(0.6), torch.tensor(0.8), "residual")
 
 
 def test_learned_variance_is_read_as_ifs():
@@ -260,8 +263,12 @@ def test_guidance_without_a_null_text_says_so():
         Guided(Denoiser(Small(), COSINE), 3.0)(pictures(), 0.5, Cond(text()))
     with pytest.raises(ValueError, match="a threshold is Static.*, not 'dynamic'"):
         Thresholded(Denoiser(Small(), COSINE), "dynamic")
+    with pytest.raises(ValueError, match=r"a threshold is Static\(\)"):
+        Thresholded(Denoiser(Small(), COSINE), Dynamic)
     with pytest.raises(ValueError, match="begins above its end"):
         Guided(Denoiser(Small(), COSINE), 3.0, text(1), interval=(0.8, 0.2))
+    with pytest.raises(ValueError, match="a pair of times, .low, high., and 0.3 is none"):
+        Guided(Denoiser(Small(), COSINE), 3.0, text(1), interval=0.3)
     with pytest.raises(ValueError, match="guidance prepares both texts itself"):
         Guided(Denoiser(Small(), COSINE), 3.0, text(1))(pictures(), 0.5, Cond(PreparedText(None)))
 
@@ -323,6 +330,11 @@ def test_a_cap_of_one_is_static_thresholding():
 def test_a_percentile_where_a_quantile_is_meant_is_refused(p):
     with pytest.raises(ValueError, match="quantile"):
         dynamic_threshold(pictures(), p)
+
+
+def test_one_picture_is_no_batch():
+    with pytest.raises(ValueError, match="each picture of a batch"):
+        dynamic_threshold(pictures()[0])
 
 
 def test_large_batches_pass_though_torch_quantile_may_refuse_them():

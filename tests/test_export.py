@@ -202,6 +202,8 @@ def test_what_diffusers_cannot_follow_and_folders_that_are_full_are_refused(text
         export.to_diffusers(Imagen([base()], text), tmp_path / "full")
     with pytest.raises(ValueError, match="conditioned on text"):
         export.pipeline(Imagen([base()]))
+    with pytest.raises(ValueError, match="no text encoder of its own"):
+        export.super_resolution_pipeline(base())
     short = TextEncoder(text.model, text.tokenizer, max_tokens=20, pad="longest")
     with pytest.raises(ValueError, match="reads 77 tokens"):
         export.pipeline(Imagen([base()], short))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from minimagen.conditioning import Text
 from minimagen.pretrain import HELD_OUT, Recipe, held_out_loss, main, pretrain, t5, token_loss
 from minimagen.probes import Score, binding, embed, fit, letters, score, synonyms
+from minimagen.probes import main as probe_command
 from minimagen.text import TextEncoder
 from minimagen.text_tasks import Examples, Tasks, corrupt, which_letter
 from minimagen.tokenizer import save_tokenizer, t5_tokenizer, train_tokenizer
@@ -257,6 +258,16 @@ def test_resumed_is_unbroken(tmp_path):
     assert [s.loss for s in first + rest] == [s.loss for s in whole]
     for name in ("t5/model.safetensors", "t5/optimizer.safetensors", "text_encoder/model.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+
+
+def test_the_commands_say_what_is_wrong_in_a_sentence(tmp_path, capsys):
+    for command, arguments, says in (
+        (main, ["--out", str(tmp_path / "new")], "say how long"),
+        (probe_command, [str(tmp_path / "nowhere")], "nowhere"),
+    ):
+        with pytest.raises(SystemExit):
+            command(arguments)
+        assert says in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_faults(tmp_path):

@@ -245,6 +245,11 @@ def test_a_step_of_ones_own_is_used():
     assert len(calls) == 6 and torch.allclose(ours, last(sample(Gaussian(), noise(1, 8), times(6))).z)
 
 
+def test_times_may_be_a_list():
+    drawn = [last(sample(Gaussian(), noise(1, 8), ts)).z for ts in ([1.0, 0.5, 0.0], torch.tensor([1.0, 0.5, 0.0]))]
+    assert torch.equal(*drawn)
+
+
 @pytest.mark.parametrize(
     "fault, says",
     [

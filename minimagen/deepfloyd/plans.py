@@ -2,7 +2,7 @@
 
     print(deepfloyd.levers())                    # a table
     plan = deepfloyd.plan(16)                    # for a GPU of 16 GB
-    imagen = mi.Imagen.from_pretrained(plan.first, **plan.options)
+    imagen = mi.Imagen.from_pretrained(plan.first, text=embeddings, **plan.options)    # written by deepfloyd.embed
 
 Peaks are those of drawing one picture under guidance in float16: weights, what a pass through the largest network takes
 beside them, and what the driver keeps for itself. They leave out what kernels take inside, so they are a little low.

@@ -38,7 +38,8 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {"eta": 0.0},
     "DPMSolverMultistepScheduler": {"solver": "dpm++2m"},
 }
-# Of what else a scheduler may be told, the values that we sample by; the first is diffusers' default.
+# Of what else a scheduler may be told, the values that we sample by; the first is diffusers' default, but for the
+# spacing, which every config that diffusers has saved tells.
 TOLD: dict[str, dict[str, tuple]] = {
     "": {"steps_offset": (0,), "rescale_betas_zero_snr": (False,)},
     "DDPMScheduler": {"variance_type": ("fixed_small", "fixed_small_log", "learned_range")},
@@ -92,6 +93,7 @@ def load(
 
     if unknown := sorted(set(access) - set(ACCESS)):
         raise ValueError(f"{unknown[0]} is no option of DeepFloyd IF's weights")
+    stages = (stages,) if isinstance(stages, int) else stages
     device = torch.device(device or "cpu")
     sources = [Source(str(name), access)] + ([] if second is None else [Source(str(second), access)])
     configs = [from_diffusers_config(source.json("unet/config.json")) for source in sources]

@@ -23,8 +23,8 @@ before, behind or on each other; a sign with a word; walls, skies and floors. It
 it has no picture.</p></details>"""
 REPAINT = """\
 <h2>Repaint a part</h2>
-<p>Take the brush, paint over what should change, and say what the whole picture shows then. The rest stays as it is, to
-the pixel (lesson 08).</p>"""
+<p>Take the brush, paint over what should change, and say what the whole picture shows then. The rest stays as it is,
+at the same size to the pixel (lesson 08).</p>"""
 WAYS = (("what it sees: z", "z"), ("what it believes: x̂", "x"))
 NOWHERE = "—"  # no word is chosen
 
@@ -123,7 +123,7 @@ class Controls:
                 dial(
                     "Augmentation level",
                     self.aug,
-                    "Noise on the small picture before it is enlarged: more invention.",
+                    "Noise on the enlarged small picture: more invention.",
                     "07",
                 ),
                 dial("Size", self.size, "Where to stop."),
