@@ -8,8 +8,9 @@ import pytest
 import torch
 from test_show import LONG, assert_legible
 
-from minimagen import show
+from minimagen import checks, show
 from minimagen.cascade import Imagen, Stage
+from minimagen.checks.frame import NotYet
 from minimagen.checks.lesson_09 import fewest_faults, gaussian_distance, middle
 from minimagen.conditioning import Text
 from minimagen.denoiser import Denoiser, Dynamic
@@ -78,6 +79,18 @@ def test_the_distance_is_torchmetrics():
     a = torch.randn(200, 6, generator=g)
     b = 1.3 * torch.randn(150, 6, generator=g) @ torch.randn(6, 6, generator=g) + 0.4
     assert float(gaussian_distance(a, b)) == pytest.approx(stats.frechet(a, b), rel=1e-3)
+
+
+@pytest.mark.parametrize("how", ["lower", "higher", "nearest", "midpoint"])
+def test_a_quantile_that_does_not_go_between_is_found_at_once(how):
+    """What the hidden test would refuse, the learner's own check refuses, too."""
+
+    def answer(right, picks):
+        return torch.quantile(right.mean(1)[picks].mean(1), torch.tensor([0.025, 0.975]), interpolation=how)
+
+    for seed in range(3):
+        with pytest.raises(NotYet):
+            checks.interval._try(answer, seed)
 
 
 def test_the_interval_is_the_packages():

@@ -12,6 +12,7 @@ import minimagen as mi
 from minimagen import checks, deepfloyd
 from minimagen.cascade import generators
 from minimagen.checks import lesson_10
+from minimagen.checks.frame import NotYet
 from minimagen.deepfloyd import dolls, memory
 from minimagen.deepfloyd.renaming import RENAMED
 from minimagen.resources import data_folder
@@ -186,6 +187,23 @@ def test_the_cascade_by_hand_is_the_cascade():
             *_, step = stage.sample(text, null, picture, z=z)
             picture = step.z.clamp(-1, 1)
         torch.testing.assert_close(lesson_10.compose(*case.args), picture)
+
+
+def test_the_cascade_may_be_told_a_level_a_picture():
+    """As `mi.augment` may: a number is the same level for all."""
+
+    picture = torch.randn(2, 3, 4, 4)
+    assert torch.equal(lesson_10.rippled(picture, 0.3), lesson_10.rippled(picture, torch.full((2,), 0.3)))
+
+
+def test_a_key_is_renamed_at_its_ends_and_as_a_whole():
+    def all_but_the_end(key, names):
+        for theirs, ours in names:
+            key = ours if key == theirs else f".{key}".replace(f".{theirs}.", f".{ours}.")[1:]
+        return key
+
+    with pytest.raises(NotYet, match="missed the one at the end"):
+        checks.rename._try(all_but_the_end, 0)
 
 
 def test_t5s_published_sizes():

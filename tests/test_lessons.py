@@ -421,7 +421,7 @@ def test_faults_of_an_executed_lesson_are_found():
 
 def test_the_command(capsys, tmp_path):
     assert lessons.main(["--check"]) == 0, capsys.readouterr().err
-    assert lessons.main(["99"]) == 1
+    assert lessons.main(["99"]) == lessons.main(["--check", "01", "99"]) == 1
     assert "no lesson is called 99" in capsys.readouterr().err
     assert lessons.main(["--table"]) == 0
     assert re.search(r"\| 01 Forward noise \| \d+ \| \d+ \| \d+ \|", capsys.readouterr().out)

@@ -192,6 +192,12 @@ def test_what_is_clipped_to_one_is_drawn_inside_the_band():
         assert all(-1.001 < bar.get_x() and bar.get_x() + bar.get_width() < 1.001 for bar in full)
 
 
+def test_nothing_to_show_is_said():
+    for nothing in (show.images, show.film):
+        with pytest.raises(ValueError, match="there are no (pictures|steps) to show"):
+            nothing([])
+
+
 def test_a_noise_level_is_marked_on_its_schedule():
     schedule = mi.LinearSchedule()
     alpha, sigma = schedule(0.3)

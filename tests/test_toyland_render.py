@@ -14,6 +14,7 @@ from torch.nn.functional import avg_pool2d
 from minimagen.toyland import camera as cam
 from minimagen.toyland import lettering, light, shapes, surfaces, world
 from minimagen.toyland.compose import random_scene
+from minimagen.toyland.parsing import parse
 from minimagen.toyland.render import render
 from minimagen.toyland.scene import BACKDROPS, COLORS, FLOORS, LIGHTS, MATERIALS, PATTERNS, SHAPES, SIZES, Scene, Thing
 
@@ -400,9 +401,10 @@ def test_any_size_in_range(size):
         (([scene()], 4096), "16 to 2048"),
         (([scene()], 64.0), "whole number"),
         ((["a red cube"], 64), "draws Scenes"),
+        ((parse("a red cube"), 64), "draws Scenes, not Description"),
         (([scene(Thing("cube", "red", "small", y=-1.0))], 64), "below the floor"),
         (([scene(Thing("cube", "red", "small", z=9.0))], 64), "backdrop"),
-        (([scene(Thing("cube", "red", "small", z=-40.0))], 64), "camera"),
+        (([scene(Thing("cube", "red", "small", z=-40.0))], 64), r"camera: z lies between -10\.1 and 5\.6"),
         (([scene(Thing("cube", "red", "small", x=math.nan))], 64), "finite"),
         (([scene()], 64, (0.5, 0.0, 0.4, 1.0)), "window"),
         (([scene()], 64, (0.5, 0.5, 0.501, 0.501)), "no pixel"),

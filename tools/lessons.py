@@ -225,8 +225,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(table())
         return 0
     chosen = [p for p in sources() if not args.lessons or any(p.stem.startswith(name) for name in args.lessons)]
-    if not chosen and args.lessons:
-        print(f"no lesson is called {', '.join(args.lessons)}", file=sys.stderr)
+    if unknown := [name for name in args.lessons if not any(p.stem.startswith(name) for p in chosen)]:
+        print(f"no lesson is called {', '.join(unknown)}", file=sys.stderr)
         return 1
     NOTEBOOKS.mkdir(exist_ok=True)
     failed = False

@@ -18,7 +18,7 @@ from minimagen.samples import COLUMNS, PROMPTS  # noqa: E402
 from minimagen.toyland.compose import random_scene  # noqa: E402
 from minimagen.toyland.render import render  # noqa: E402
 
-SEEDS = (2, 7, 12, 10, 8, 16, 5, 23)  # a word, a pattern, on top of, glass, counts, in front of, two materials, rings
+SEEDS = (2, 7, 12, 10, 8, 16, 5, 23)  # a word, pattern, stack, shine and metal, counts, glass, two materials, rings
 
 
 def sheet(tiles: list[Image.Image], edge: int, columns: int, name: str, **how) -> None:

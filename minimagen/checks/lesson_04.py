@@ -163,7 +163,7 @@ def one_for_all(network, x, eps, t, schedule, prediction):
 @training_loss.mistake
 def added_up(network, x, eps, t, schedule, prediction):
     """You added the squares up. Take their mean over colours and pixels: a picture with more pixels would else have a
-    larger loss, and want a smaller learning rate."""
+    larger loss, and no two sizes could be compared."""
     return x[0].numel() * _compared(network, x, eps, t, schedule, prediction)
 
 

@@ -293,7 +293,7 @@ def only_too_much(formula, scale):
 @our_w.mistake
 def trusting(formula, scale):
     """You found a w in a formula that is no guidance: with x_c = x_u it must give the same again, and this one does
-    not. Ask it with two ones first, and return None."""
+    not. Ask it with two ones first, and return None unless that gives 1, neither more nor less."""
     return formula(1.0, 0.0, scale)
 
 

@@ -59,6 +59,7 @@ class Toy(nn.Module):
 
 def rippled(low_res: Tensor, level: float | Tensor, generator: object = None) -> Tensor:
     """An augmentation whose noise is always the same, so that a check can compare."""
+    level = torch.as_tensor(level).view(-1, 1, 1, 1)
     ripple = torch.sin(37.0 * torch.arange(low_res.numel())).view_as(low_res)
     return (1 - level) * low_res + level * ripple
 
@@ -294,6 +295,12 @@ def without_the_end(steps):
 @leading_times.mistake
 def rows_alone(steps):
     """You gave the rows of the table. What is asked for are times: t = (row + 1) / 1000."""
+    return _then_zero(_rows(steps))
+
+
+@leading_times.mistake
+def rows_from_one(steps):
+    """You counted the rows from 1, which is right, and gave the numbers. Times lie in [0, 1]: divide by 1000."""
     return _then_zero(_rows(steps) + 1)
 
 
@@ -317,7 +324,7 @@ def renamed(key: str, names: Sequence[tuple[str, str]]) -> str:
 KEYS = (
     ("a name in the middle of a key, and one at its beginning", "down_blocks.1.attentions.0.to_q.weight"),
     ("a name that spans two parts of the key", "up_blocks.3.attentions.2.to_out.0.bias"),
-    ("a name at the end of a key", "add_embedding.pool.positional_embedding"),
+    ("a name that is the whole key", "add_embedding.pool.positional_embedding"),
     ("three names in one key", "mid_block.resnets.1.time_emb_proj.weight"),
 )
 TRAP = (("proj", "out"), ("to_k", "k"), ("blocks", "parts"), ("to_out.0", "out"))
@@ -327,7 +334,9 @@ def keys(generator: torch.Generator) -> list[Case]:
     number = int(torch.randint(2, 9, (1,), generator=generator))
     real = [Case(about, (key.replace(".1.", f".{number}."), RENAMED)) for about, key in KEYS]
     return [
-        *real,
+        *real[:2],
+        Case("a name at the end of a key", ("up.0.to_k", TRAP)),
+        *real[2:],
         Case("names that are also parts of longer names", ("up_blocks.0.proj.not_to_k.to_k.weight", TRAP)),
         Case("a name that stands twice", ("to_k.0.proj.to_k.weight", TRAP)),
         Case("names with which longer ones begin", ("blocks_of.0.to_k_norm.to_k.weight", TRAP)),
@@ -368,6 +377,15 @@ def first_alone(key, names):
     """You replaced a name where it stands first, and left it where it stands again. Replace all that are there."""
     for theirs, ours in names:
         key = f".{key}.".replace(f".{theirs}.", f".{ours}.", 1)[1:-1]
+    return key
+
+
+@rename.mistake
+def not_alone(key, names):
+    """You missed a name that is the whole key, with no dot on either side."""
+    for theirs, ours in names:
+        if key != theirs:
+            key = _matching(key, [(theirs, ours)], r"(^|\.){}(?=\.|$)")
     return key
 
 

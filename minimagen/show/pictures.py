@@ -38,7 +38,8 @@ def images(
     width: float = WIDTH,
 ) -> Figure:
     """A grid of pictures, (B, 3, H, W) in [−1, 1] or PIL, `width` inches wide; columns None = at most 7."""
-    count = len(x)
+    if not (count := len(x)):
+        raise ValueError("there are no pictures to show")
     columns = columns or ceil(count / ceil(count / 7))
     rows = [[x[k] for k in range(i, min(i + columns, count))] for i in range(0, count, columns)]
     given = _titles(titles, count)

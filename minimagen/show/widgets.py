@@ -94,7 +94,8 @@ def _control(name: str, control: Any) -> w.Widget:
 def film(taken: Sequence[Step], *, picture: int = 0, caption: str = "") -> Explorer:
     """The steps of a sampler as a film, with a button to play and a slider to wind: z at the left, x̂ at the right."""
     taken = list(taken)
-    count = len(taken)
+    if not (count := len(taken)):
+        raise ValueError("there are no steps to show")
 
     def frame(step: int) -> Figure:
         s = taken[step - 1]

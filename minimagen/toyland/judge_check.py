@@ -5,7 +5,7 @@ python -m minimagen.toyland.judge_check data/judge measured.json        # everyt
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -177,6 +177,10 @@ def card(judge: Judge, count: int = 2000, few: int = 200, folder: str | None = N
 
 
 if __name__ == "__main__":
-    place, out, *kept = sys.argv[1:]
-    files.write_json(out, card(Judge.from_pretrained(place), folder=kept[0] if kept else None))
-    print(out)
+    parser = argparse.ArgumentParser(description="Measure a judge on renders that it has not seen.")
+    parser.add_argument("judge", help="its folder")
+    parser.add_argument("out", help="the .json to write")
+    parser.add_argument("renders", nargs="?", help="a folder to keep the renders in")
+    args = parser.parse_args()
+    files.write_json(args.out, card(Judge.from_pretrained(args.judge), folder=args.renders))
+    print(args.out)

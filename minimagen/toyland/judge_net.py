@@ -1,4 +1,4 @@
-"""The judge's network: 1.6 M parameters that read a 256 px picture in some 10 ms on two cores.
+"""The judge's network: 1.8 M parameters that read a 256 px picture in some 10 ms on two cores.
 
 PixelUnshuffle(4) at the door keeps every pixel but makes the first convolutions cheap; three more halvings see the
 whole picture, and two additions carry what they saw back to a grid of 32 × 32 cells, one a patch of 8 × 8 px.
@@ -47,7 +47,7 @@ _ATTRIBUTES = ("shape", "color", "size", "material", "pattern")
 HEADS = _slices([("heat", 2), ("offset", 2), ("box", 2), ("place", 3)] + [(k, len(VOCABULARY[k])) for k in _ATTRIBUTES])
 WHOLE = _slices([(k, len(VOCABULARY[k])) for k in ("backdrop", "floor", "light")] + [("readable", 1)])
 
-# The reader's window on a board, in world units, wide enough for the longest word; a letter's cell is then 16 × 21 px.
+# The reader's window on a board, in world units, wide enough for the longest word; a letter is then about 16 × 19 px.
 WINDOW = (6.1, 1.7)
 CROP = (32, 112)  # px
 _BOARD_TALL = camera.BOARD_HEIGHT * camera.UP[1] + camera.BOARD_DEPTH * camera.FORWARD[1] * -1  # as the lens sees it

@@ -269,7 +269,7 @@ _NAMES = {"color": COLORS, "size": SIZES, "material": MATERIALS, "pattern": PATT
 
 
 def style(pool: Pool) -> Iterator[Prompt]:
-    """Every backdrop, floor and light in turn, and every way to begin a caption."""
+    """Every backdrop, floor and light in turn, and eight ways to begin a caption."""
     places = [ph.BACKDROP_PHRASES[b][0] for b in BACKDROPS], [ph.FLOOR_PHRASES[f][0] for f in FLOORS]
     k = 0
     while True:

@@ -8,7 +8,7 @@ A picture does not depend on its batch, and a window of it is its crop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,7 +43,7 @@ def render(
     window: (x0, y0, x1, y1) in [0, 1], or one a scene: only these pixels of the picture of that size (None: all).
     samples: rays through a pixel that an edge crosses (None: 16, above 512 px 8).
     """
-    scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    scenes = list(scenes) if isinstance(scenes, Iterable) else [scenes]  # one Scene, or what `_check` names
     _check(scenes, size)
     boxes = _windows(window, size, len(scenes))
     h, w = boxes[0][3] - boxes[0][1], boxes[0][2] - boxes[0][0]
@@ -65,16 +65,15 @@ def _check(scenes: list[Scene], size: int) -> None:
         raise ValueError(f"size is {size!r}; pictures are {SMALLEST} to {LARGEST} pixels wide, a whole number")
     for scene in scenes:
         if not isinstance(scene, Scene):
-            raise ValueError(
-                f"render draws Scenes, not {type(scene).__name__}; toyland.parse and random_scene make them"
-            )
+            raise ValueError(f"render draws Scenes, not {type(scene).__name__}: make one, or let random_scene do it")
         places = [(t.x, t.y, t.z) for t in scene.things] + ([(scene.sign[0], 0.0, scene.sign[1])] if scene.word else [])
         if not all(abs(v) < 1e4 for v in sum(places, ()) + tuple(t.yaw for t in scene.things)):  # refuses NaN, too
             raise ValueError("a thing's place and yaw must be finite numbers")
         if any(y < -1e-6 for _, y, _ in places):
             raise ValueError("a thing lies below the floor: its y must be 0 or more")
-        if not all(cam.EYE[2] + 6 < z < cam.Z_WALL for _, _, z in places):
-            raise ValueError(f"a thing stands behind the backdrop or the camera: its z must be within ±{cam.Z_WALL}")
+        near, far = cam.EYE[2] + 6, cam.Z_WALL
+        if not all(near < z < far for _, _, z in places):
+            raise ValueError(f"a thing stands behind the backdrop or the camera: z lies between {near:.1f} and {far}")
 
 
 def _windows(window: Window | Sequence[Window] | None, size: int, count: int) -> list[Box]:

@@ -7,8 +7,8 @@ data/sample/000.jpg … 063.jpg, and metadata.jsonl with file_name, text, and th
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from PIL import Image
@@ -44,5 +44,7 @@ def write_sample(folder: str | Path, count: int = COUNT, size: int = SIZE, quali
 
 
 if __name__ == "__main__":
-    for path in write_sample(sys.argv[1] if len(sys.argv) > 1 else "data/sample"):
+    parser = argparse.ArgumentParser(description="Write sample scenes: pictures, captions and what is in them.")
+    parser.add_argument("folder", nargs="?", default="data/sample")
+    for path in write_sample(parser.parse_args().folder):
         print(path)
