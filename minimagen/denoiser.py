@@ -220,9 +220,11 @@ class Guided:
     guide: Callable[[Tensor, Tensor, float], Tensor] = guide
 
     def __post_init__(self):
-        if self.interval is not None and (not hasattr(self.interval, "__len__") or len(self.interval) != 2):
+        if self.interval is None:
+            return
+        if not hasattr(self.interval, "__len__") or len(self.interval) != 2:
             raise ValueError(f"an interval is a pair of times, (low, high), and {self.interval!r} is none")
-        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+        if not self.interval[0] <= self.interval[1]:
             raise ValueError(f"an interval is (low, high), and {tuple(self.interval)} begins above its end")
 
     @property

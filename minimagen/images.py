@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,8 @@ def from_pil(images: Image.Image | np.ndarray | Sequence[Image.Image] | Tensor, 
     if isinstance(images, Tensor):
         return images if images.ndim == 4 else images[None]
     if isinstance(images, np.ndarray):
-        try:
+        with suppress(TypeError):  # floats, or channels first: refused below
             images = Image.fromarray(images)
-        except TypeError:  # floats, or channels first
-            images = []
     images = [images] if isinstance(images, Image.Image) else list(images)
     if not images or not all(isinstance(image, Image.Image) for image in images):
         raise ValueError("pictures are PIL's, one or a list, an array (H, W, 3) of bytes, or a tensor (B, 3, H, W)")

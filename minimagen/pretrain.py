@@ -258,10 +258,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     options = parser.parse_args(arguments)
-    budget = {"minutes": options.minutes, "steps": options.steps}
+    run = pretrain(options.out, minutes=options.minutes, steps=options.steps, seed=options.seed, resume=options.resume)
     mean = None
     try:
-        for step in pretrain(options.out, **budget, seed=options.seed, resume=options.resume):
+        for step in run:
             mean = step.loss if mean is None else 0.98 * mean + 0.02 * step.loss
             if step.index % 50 == 0 or step.done >= 1:
                 pace = step.tokens / step.seconds

@@ -214,8 +214,8 @@ def cook(
     settings = {name: getattr(recipe, name) for name in TRAINED} | options
     if data is None:
         data = new_data(recipe, cache or out / "cache", seed)
-        tells = hasattr(text, "offsets") and getattr(getattr(text, "tokenizer", None), "is_fast", True)
-        if recipe.pairs and tells:
+        slow = not getattr(getattr(text, "tokenizer", None), "is_fast", True)  # such a tokenizer cannot tell
+        if recipe.pairs and hasattr(text, "offsets") and not slow:
             how: dict[str, Any] = {} if recipe.network.enlarges else {"typical": TYPICAL, "times": TIMES}
             twins = Twins(new_twins(recipe, cache or out / "cache", seed), text, recipe.pairs, **how)
             settings = {"beside": twins} | settings

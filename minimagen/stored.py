@@ -165,18 +165,21 @@ def save_imagen(imagen: Imagen, folder: str | Path) -> None:
         save_stage(stage, folder / f"unet_{stage.size}")
 
 
-def load_imagen(cls: type[Imagen], name: str | Path | None, sizes: Sequence[int] | None, **options: Any) -> Imagen:
+def load_imagen(
+    cls: type[Imagen], name: str | Path | None, sizes: int | Sequence[int] | None, **options: Any
+) -> Imagen:
     """The shipped cascade (None), a folder of this layout, or one of diffusers' IF layout by folder or hub name."""
     from .cascade import Stage
     from .text import TextEncoder
 
+    sizes = [sizes] if isinstance(sizes, int) else sizes
     folder = data_folder() if name is None else Path(name).expanduser()
     if not any(folder.glob("unet_*/config.json")):
         return _foreign(cls, name, folder, sizes, options)
     if options:
         raise ValueError(f"{', '.join(options)} is an option of DeepFloyd IF's weights, and {folder} holds minimagen's")
     found = {int(match[1]): path for path in folder.glob("unet_*") if (match := re.fullmatch(r"unet_(\d+)", path.name))}
-    wanted = sorted(found) if sizes is None else [sizes] if isinstance(sizes, int) else sorted(sizes)
+    wanted = sorted(found if sizes is None else sizes)
     if missing := [size for size in wanted if size not in found]:
         raise ValueError(f"{folder} has stages of {sorted(found)} px, and none of {missing[0]}")
     text = TextEncoder.from_pretrained(folder) if (folder / "text_encoder").is_dir() else None

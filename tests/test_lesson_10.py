@@ -191,7 +191,6 @@ def test_the_cascade_by_hand_is_the_cascade():
 
 def test_the_cascade_may_be_told_a_level_a_picture():
     """As `mi.augment` may: a number is the same level for all."""
-
     picture = torch.randn(2, 3, 4, 4)
     assert torch.equal(lesson_10.rippled(picture, 0.3), lesson_10.rippled(picture, torch.full((2,), 0.3)))
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -227,10 +228,16 @@ def test_the_stage_of_patterns_learns_beside_twins_and_says_how_it_goes(cache, t
     assert (tmp_path / "cache" / "256px-twins-0").is_dir() == (cache is not None)
 
 
+class Slow(Placed):
+    """One whose tokenizer cannot tell where its tokens stand, as ByT5's."""
+
+    tokenizer = SimpleNamespace(is_fast=False)
+
+
 def test_pictures_of_ones_own_have_no_twins(tmp_path):
     item = {"image": torch.zeros(3, 64, 64), "caption": "grey"}
     made = replace(tiny("sr256"), crop=64, pairs=1)
-    for name, text, data in (("own", Placed(), [item, item]), ("wordless", Words(), None)):
+    for name, text, data in (("own", Placed(), [item, item]), ("wordless", Words(), None), ("slow", Slow(), None)):
         list(cook(made, tmp_path / name, text=text, data=data, steps=1))
         log = (tmp_path / name / "log.jsonl").read_text()
         assert "asked" not in log and not (tmp_path / name / "cache" / "256px-twins-0").exists()

@@ -321,27 +321,23 @@ def renamed(key: str, names: Sequence[tuple[str, str]]) -> str:
     return key
 
 
-KEYS = (
-    ("a name in the middle of a key, and one at its beginning", "down_blocks.1.attentions.0.to_q.weight"),
-    ("a name that spans two parts of the key", "up_blocks.3.attentions.2.to_out.0.bias"),
-    ("a name that is the whole key", "add_embedding.pool.positional_embedding"),
-    ("three names in one key", "mid_block.resnets.1.time_emb_proj.weight"),
-)
 TRAP = (("proj", "out"), ("to_k", "k"), ("blocks", "parts"), ("to_out.0", "out"))
+KEYS = (
+    ("a name in the middle of a key, and one at its beginning", "down_blocks.1.attentions.0.to_q.weight", RENAMED),
+    ("a name that spans two parts of the key", "up_blocks.3.attentions.2.to_out.0.bias", RENAMED),
+    ("a name at the end of a key", "up.0.to_k", TRAP),
+    ("a name that is the whole key", "add_embedding.pool.positional_embedding", RENAMED),
+    ("three names in one key", "mid_block.resnets.1.time_emb_proj.weight", RENAMED),
+    ("names that are also parts of longer names", "up_blocks.0.proj.not_to_k.to_k.weight", TRAP),
+    ("a name that stands twice", "to_k.0.proj.to_k.weight", TRAP),
+    ("names with which longer ones begin", "blocks_of.0.to_k_norm.to_k.weight", TRAP),
+    ("a name of two parts at a longer one's end", "blocks.0.not_to_out.0.to_k.weight", TRAP),
+)
 
 
 def keys(generator: torch.Generator) -> list[Case]:
     number = int(torch.randint(2, 9, (1,), generator=generator))
-    real = [Case(about, (key.replace(".1.", f".{number}."), RENAMED)) for about, key in KEYS]
-    return [
-        *real[:2],
-        Case("a name at the end of a key", ("up.0.to_k", TRAP)),
-        *real[2:],
-        Case("names that are also parts of longer names", ("up_blocks.0.proj.not_to_k.to_k.weight", TRAP)),
-        Case("a name that stands twice", ("to_k.0.proj.to_k.weight", TRAP)),
-        Case("names with which longer ones begin", ("blocks_of.0.to_k_norm.to_k.weight", TRAP)),
-        Case("a name of two parts at a longer one's end", ("blocks.0.not_to_out.0.to_k.weight", TRAP)),
-    ]
+    return [Case(about, (key.replace(".1.", f".{number}."), names)) for about, key, names in KEYS]
 
 
 rename = Exercise(

@@ -93,7 +93,6 @@ def load(
 
     if unknown := sorted(set(access) - set(ACCESS)):
         raise ValueError(f"{unknown[0]} is no option of DeepFloyd IF's weights")
-    stages = (stages,) if isinstance(stages, int) else stages
     device = torch.device(device or "cpu")
     sources = [Source(str(name), access)] + ([] if second is None else [Source(str(second), access)])
     configs = [from_diffusers_config(source.json("unet/config.json")) for source in sources]

@@ -77,11 +77,11 @@ def page(height: float, caption: str = "", width: float = WIDTH, layout: Any = "
 def _lines(caption: str, width: float) -> list[str]:
     """The caption in lines of whole words, none of them wider than `width` inches."""
     measure, font = FigureCanvasAgg(_Figure(dpi=DPI)).get_renderer(), FontProperties(size=SIZE)
-    room, columns = (1 - 2 * LEFT) * width * DPI, int(width * 12.6)  # so many letters fit, unless many are wide ones
-    lines = textwrap.wrap(caption, columns)
-    while columns > 1 and any(measure.get_text_width_height_descent(line, font, False)[0] > room for line in lines):
-        columns -= 1
+    room, lines = (1 - 2 * LEFT) * width * DPI, []
+    for columns in range(int(width * 12.6), 0, -1):  # so many letters fit, unless many are wide ones
         lines = textwrap.wrap(caption, columns)
+        if all(measure.get_text_width_height_descent(line, font, False)[0] <= room for line in lines):
+            break
     return lines
 
 
